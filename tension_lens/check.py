@@ -1,0 +1,71 @@
+"""Print how far a hooked reward model's rewards are from Hugging Face's, in float32, on real pairs of mixed lengths."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tension_lens.cli import parse, run_command
+from tension_lens.errors import FailedError
+from tension_lens.opening import open_source
+
+BATCH_SIZES = (1, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """What to check, and on which pairs."""
+
+    model: str
+    """Folder or hub id of a sequence-classification checkpoint with one label."""
+    data: str = "sample:mixed:test"
+    """Data spec of the pairs."""
+    data_root: Path | None = None
+    """Folder that mirrors the hub's data files; without it TENSION_LENS_DATA, and without that the hub."""
+    limit: int = 64
+    """How many pairs."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+
+
+def run(config: CheckConfig) -> dict[str, Any]:
+    """The largest absolute difference in reward at each batch size.
+
+    Raises:
+        RequestError: if anything asked for cannot be had, or the model already fails when loaded.
+    """
+    from tension_lens.packing import DEFAULT_MAX_LENGTH, tokenize
+    from tension_lens.reward_model import PARITY_TOLERANCE, HookedRewardModel, load_hugging_face, resolve_model
+
+    _, source = open_source(config.data, config.data_root, config.limit)
+    model = HookedRewardModel.from_pretrained(config.model, config.device)
+    reference = load_hugging_face(resolve_model(config.model)).to(model.device)
+    length = min(DEFAULT_MAX_LENGTH, model.max_context)
+    texts = tokenize(source.comparisons, model.tokenizer, length, "truncate").texts
+    ids = [text.ids for text in texts]
+    parity = {f"batch_{size}": model.parity_with(reference, ids, size) for size in BATCH_SIZES}
+    lengths = sorted(map(len, ids))
+    return {
+        "model": config.model,
+        "parity": max(parity.values()),
+        **parity,
+        "tolerance": PARITY_TOLERANCE,
+        "pairs": len(source.comparisons),
+        "tokens_shortest": lengths[0],
+        "tokens_longest": lengths[-1],
+        "pad_token_id": model.tokenizer.pad_token_id,
+        "weights_sha256": model.weights_sha256,
+    }
+
+
+def check() -> dict[str, Any]:
+    """Run the command line's check; a model over the tolerance is printed all the same and then fails."""
+    result = run(parse(CheckConfig, "tension_lens.check", __doc__))
+    if not result["parity"] <= result["tolerance"]:
+        print(json.dumps(result, indent=2))
+        raise FailedError(f"rewards differ from Hugging Face's by {result['parity']:.2g}, over {result['tolerance']}")
+    return result
+
+
+if __name__ == "__main__":
+    run_command("tension_lens.check", check)

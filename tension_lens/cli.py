@@ -1,0 +1,69 @@
+"""Commands from config dataclasses: flags, help, one-line errors, exit codes, progress bars."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from simple_parsing import ArgumentParser, DashVariant
+from tqdm import tqdm
+
+from tension_lens.errors import FailedError, RequestError
+
+Config = TypeVar("Config")
+OK, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+
+
+class OneLineParser(ArgumentParser):
+    """An argument parser whose complaint is one line on stderr, with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_REQUEST, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+
+
+def make_parser(config_class: type, command: str, description: str | None) -> OneLineParser:
+    """A parser with one `--flag` for each field of the config dataclass, documented by its docstrings."""
+    parser = OneLineParser(
+        prog=f"python -m {command}",
+        description=description,
+        add_option_string_dash_variants=DashVariant.DASH,
+        allow_abbrev=False,
+    )
+    parser.add_arguments(config_class, dest="config")
+    return parser
+
+
+def parse(config_class: type[Config], command: str, description: str | None, argv: list[str] | None = None) -> Config:
+    """The config that the command line asks for."""
+    parsed: Config = make_parser(config_class, command, description).parse_args(argv).config
+    return parsed
+
+
+def run_command(command: str, work: Callable[[], Any]) -> NoReturn:
+    """Do the work, print its result on stdout (a dict as JSON, anything else as text) and exit.
+
+    Exit codes: 0 done, 1 the work failed, 2 the request was wrong (one line), 130 interrupted.
+    """
+    try:
+        result = work()
+    except RequestError as error:
+        print(f"{command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(WRONG_REQUEST)
+    except FailedError as error:
+        print(f"{command}: failed: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted, nothing was written", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    print(json.dumps(result, indent=2) if isinstance(result, dict) else result)
+    sys.exit(OK)
+
+
+def tell(message: str) -> None:
+    """A line of words for people, on stderr."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def progress(total: int, what: str, unit: str = "tok") -> tqdm:
+    """A progress bar on stderr with rate and time left; silent when stderr is not a terminal."""
+    return tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=None, file=sys.stderr, dynamic_ncols=True)

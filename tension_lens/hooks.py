@@ -1,0 +1,109 @@
+"""The uniform hook interface: where a neuron is read and written, the same for GPT-2 and SmolLM2.
+
+Sites of an MLP neuron (`W` act on the normalised residual stream x):
+
+| site   | GPT-2               | SmolLM2 (gated)           |
+|--------|---------------------|---------------------------|
+| `post` | act(W_in x + b)     | act(W_gate x) · (W_in x)  |
+| `gate` | act(W_in x + b)     | act(W_gate x)             |
+
+`post` is TransformerLens' `blocks.{l}.mlp.hook_post`. No other module names a hook point.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tension_lens.vocabulary import SITES, require_one_of
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+Read = Callable[[int, Float[Tensor, "batch pos d_mlp"]], None]
+
+
+@contextmanager
+def _hooked(point: torch.nn.Module, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    # A plain PyTorch hook has a handle of its own, so leaving removes this hook and no other.
+    handle = point.register_forward_hook(lambda module, inputs, output: function(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _reads_before_activation(model: "HookedTransformer", site: str) -> bool:
+    return require_one_of("site", site, SITES) == "gate" and model.cfg.gated_mlp
+
+
+@contextmanager
+def reading(model: "HookedTransformer", site: str, read: Read) -> Iterator[None]:
+    """While the context lasts, every forward pass calls `read(layer, activations)` once a layer.
+
+    Activations are Float[Tensor, "batch pos d_mlp"] at the site, after any hook that entered before. The tensor may be
+    reused by the model: copy what is to be kept.
+    """
+    with ExitStack() as stack:
+        for layer, block in enumerate(model.blocks):
+            mlp: Any = block.mlp
+            if _reads_before_activation(model, site):
+                stack.enter_context(_hooked(mlp.hook_pre, _reader(read, layer, mlp.act_fn)))
+            else:
+                stack.enter_context(_hooked(mlp.hook_post, _reader(read, layer, None)))
+        yield
+
+
+def _reader(read: Read, layer: int, activation: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], None]:
+    def hook(output: Tensor) -> None:
+        read(layer, output if activation is None else activation(output))
+
+    return hook
+
+
+Replacement = tuple[Int[Tensor, "neuron"], Float[Tensor, "neuron"]]
+
+
+@contextmanager
+def replacing(model: "HookedTransformer", site: str, replacements: Mapping[int, Replacement]) -> Iterator[None]:
+    """While the context lasts, given neurons hold given values at the site, at every position.
+
+    `replacements[layer]` = (indices, values). The MLP's output is that of the changed activations: at `gate` of a gated
+    MLP a neuron passes on value · (W_in x), at every other site the value itself. Contexts nest; the inner one wins
+    where both name a neuron.
+    """
+    with ExitStack() as stack:
+        for layer, (index, values) in replacements.items():
+            mlp: Any = model.blocks[layer].mlp
+            index, values = index.to(model.W_E.device), values.to(model.W_E.device, model.W_E.dtype)
+            if _reads_before_activation(model, site):
+                ungated: list[Tensor] = []
+                stack.enter_context(_hooked(mlp.hook_pre_linear, _keeper(ungated, index)))
+                stack.enter_context(_hooked(mlp.hook_post, _gate_writer(ungated, index, values)))
+            else:
+                stack.enter_context(_hooked(mlp.hook_post, _writer(index, values)))
+        yield
+
+
+def _writer(index: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+    def hook(output: Tensor) -> Tensor:
+        return output.index_copy(-1, index, values.expand(*output.shape[:-1], -1))
+
+    return hook
+
+
+def _keeper(kept: list[Tensor], index: Tensor) -> Callable[[Tensor], None]:
+    def hook(output: Tensor) -> None:
+        kept[:] = [output.index_select(-1, index)]
+
+    return hook
+
+
+def _gate_writer(kept: list[Tensor], index: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+    def hook(output: Tensor) -> Tensor:
+        return output.index_copy(-1, index, values * kept.pop())
+
+    return hook

@@ -1,0 +1,238 @@
+"""Neuron importance: statistics of MLP activations, streamed over preference data, and the scores they end in."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tension_lens.errors import RequestError
+from tension_lens.records import atomic_write
+from tension_lens.vocabulary import CHANGE_STATISTIC, SIDES, STATISTICS, require_one_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tension_lens.packing import Batch, TokenizedText
+    from tension_lens.reward_model import HookedRewardModel
+
+SCORES_FILE = "scores.safetensors"
+
+
+@dataclass(frozen=True)
+class NeuronScores:
+    """Statistics of every MLP neuron on the chosen and on the rejected side."""
+
+    values: dict[str, Float[np.ndarray, "layer neuron"]]
+    """float32, by `<side>/<statistic>`."""
+    site: str
+    scope: str
+    metadata: dict[str, str]
+    """What the file says beside site and scope: model, weights and data hashes, token and sequence counts."""
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The statistics these scores hold."""
+        return tuple(key.split("/")[1] for key in self.values if key.startswith("chosen/"))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_layers, d_mlp)."""
+        layers, neurons = next(iter(self.values.values())).shape
+        return layers, neurons
+
+    def importance(self, statistic: str) -> Float[np.ndarray, "layer neuron"]:
+        """½ (statistic on chosen + statistic on rejected), float64; paper section 2.2.
+
+        Raises:
+            RequestError: if the scores do not hold that statistic.
+        """
+        require_one_of("statistic", statistic, self.statistics)
+        chosen, rejected = (self.values[f"{side}/{statistic}"].astype(np.float64) for side in SIDES)
+        return (chosen + rejected) / 2
+
+    def save(self, folder: Path) -> None:
+        """Write `scores.safetensors` into a folder."""
+        from safetensors.numpy import save_file
+
+        metadata = {**self.metadata, "site": self.site, "scope": self.scope}
+        with atomic_write(folder / SCORES_FILE) as temporary:
+            save_file(self.values, temporary, metadata=metadata)
+
+    @classmethod
+    def load(cls, folder: Path) -> "NeuronScores":
+        """Read the scores in a folder.
+
+        Raises:
+            RequestError: if there are none or the file is damaged or lacks what a scores file must hold.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = folder / SCORES_FILE
+        if not path.is_file():
+            raise RequestError(f"no scores in {folder}: {SCORES_FILE} is missing; run tension_lens.score first")
+        try:
+            with safe_open(path, framework="np") as stored:
+                metadata = dict(stored.metadata() or {})
+                values = {key: stored.get_tensor(key) for key in sorted(stored.keys())}
+        except (SafetensorError, OSError) as error:
+            raise RequestError(f"{path} is damaged: {error}") from error
+        wanted = {f"{side}/{statistic}" for side in SIDES for statistic in STATISTICS}
+        if missing := sorted(wanted - set(values)):
+            raise RequestError(f"{path} lacks the tensors {', '.join(missing)}")
+        if len({value.shape for value in values.values()}) != 1 or next(iter(values.values())).ndim != 2:
+            raise RequestError(f"{path}: every tensor must have the shape [n_layers, d_mlp]")
+        if not {"site", "scope"} <= set(metadata):
+            raise RequestError(f"{path} does not say its site and scope")
+        return cls(values, metadata.pop("site"), metadata.pop("scope"), metadata)
+
+
+class ActivationAccumulator:
+    """Running sums from which the statistics of one side are made. Sums are float64; memory is O(neurons).
+
+    Args:
+        shape: (n_layers, d_mlp).
+        with_change: whether activations of a base model are given too.
+    """
+
+    def __init__(self, shape: tuple[int, int], with_change: bool, device: "torch.device | str" = "cpu") -> None:
+        import torch
+
+        self.tokens = 0
+        """Tokens seen, counted once a layer's update of layer 0."""
+        names = ["sum", "sum_abs", "sum_square", "positive", *(["sum_square_change"] if with_change else [])]
+        self.sums = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name in names}
+        self.maximum = torch.full(shape, -torch.inf, device=device)
+
+    def update(
+        self,
+        layer: int,
+        activations: 'Float[Tensor, "token d_mlp"]',
+        base: 'Float[Tensor, "token d_mlp"] | None' = None,
+    ) -> None:
+        """Add one layer's activations at the tokens in scope."""
+        import torch
+
+        if layer == 0:
+            self.tokens += len(activations)
+        if not len(activations):
+            return
+        values = activations.float()
+        wide = torch.float64
+        self.sums["sum"][layer] += values.sum(0, dtype=wide)
+        self.sums["sum_abs"][layer] += values.abs().sum(0, dtype=wide)
+        self.sums["sum_square"][layer] += values.square().sum(0, dtype=wide)
+        self.sums["positive"][layer] += (values > 0).sum(0)
+        self.maximum[layer] = torch.maximum(self.maximum[layer], values.amax(0))
+        if base is not None:
+            self.sums["sum_square_change"][layer] += (values - base.float()).square().sum(0, dtype=wide)
+
+    def merge(self, other: "ActivationAccumulator") -> None:
+        """Add what another accumulator has seen, as if this one had seen it."""
+        import torch
+
+        self.tokens += other.tokens
+        for name, value in other.sums.items():
+            self.sums[name] += value
+        self.maximum = torch.maximum(self.maximum, other.maximum)
+
+    def finish(self) -> dict[str, Float[np.ndarray, "layer neuron"]]:
+        """The statistics over all tokens seen, float32.
+
+        mean = Σa/n, mean_abs = Σ|a|/n, rms = √(Σa²/n), frequency = #(a > 0)/n, max, and with a base model
+        change_rms = √(Σ(a − a_base)²/n), for n tokens.
+
+        Raises:
+            RequestError: if no token was in scope.
+        """
+        if not self.tokens:
+            raise RequestError("no token is in scope; with --scope response every item needs a prompt and a response")
+        means = {name: (value / self.tokens).cpu().numpy() for name, value in self.sums.items()}
+        statistics = {
+            "mean": means["sum"],
+            "mean_abs": means["sum_abs"],
+            "rms": np.sqrt(means["sum_square"]),
+            "frequency": means["positive"],
+            "max": self.maximum.cpu().numpy(),
+        }
+        if "sum_square_change" in means:
+            statistics[CHANGE_STATISTIC] = np.sqrt(means["sum_square_change"])
+        return {name: value.astype(np.float32) for name, value in statistics.items()}
+
+
+def in_scope(batch: "Batch", scope: str) -> dict[str, "Tensor"]:
+    """Which tokens of a batch count, for each side: Bool[Tensor, "batch pos"].
+
+    `all`: every token of the text; `response`: from the first token that holds a character of the response; `last`:
+    the pooled token.
+    """
+    import torch
+
+    def column(numbers: list[int]) -> "Tensor":
+        return torch.tensor(numbers, device=batch.tokens.device)[:, None]
+
+    positions = batch.positions()
+    if scope == "last":
+        mask = positions == column([text.pooled for text in batch.texts])
+    else:
+        first = column([text.response_start if scope == "response" else 0 for text in batch.texts])
+        mask = (positions >= first) & (positions < column([len(text.ids) for text in batch.texts]))
+    return {side: mask & column([text.side == side for text in batch.texts]) for side in SIDES}
+
+
+def stream_statistics(
+    model: "HookedRewardModel",
+    texts: "Sequence[TokenizedText]",
+    site: str,
+    scope: str,
+    token_budget: int,
+    base: "HookedRewardModel | None" = None,
+) -> Iterator[tuple[int, dict[str, ActivationAccumulator]]]:
+    """Run texts through the model in batches and accumulate the statistics of every neuron in one pass.
+
+    Yields after every batch (tokens done in it, the accumulators by side); the last yield has seen everything. Memory
+    is that of one batch and O(neurons), whatever the number of items.
+
+    Args:
+        site: `post` or `gate`.
+        scope: `all`, `response` or `last`.
+        base: the backbone before fine-tuning, of the same shape, to add `change_rms`.
+    """
+    import torch
+
+    from tension_lens.hooks import reading
+    from tension_lens.packing import batches
+
+    shape = (model.n_layers, model.d_mlp)
+    sides = {side: ActivationAccumulator(shape, base is not None, model.device) for side in SIDES}
+    for batch in batches(texts, token_budget, model.pad_id, model.device):
+        masks = in_scope(batch, scope)
+        before: dict[tuple[str, int], Any] = {}
+
+        def keep(layer: int, activations: "Tensor", masks: Any = masks, before: Any = before) -> None:
+            for side, mask in masks.items():
+                before[side, layer] = activations[mask]
+
+        def add(layer: int, activations: "Tensor", masks: Any = masks, before: Any = before) -> None:
+            for side, mask in masks.items():
+                sides[side].update(layer, activations[mask], before.pop((side, layer), None))
+
+        with torch.no_grad():
+            if base is not None:
+                with reading(base.hooked, site, keep):
+                    base.hooked(batch.tokens)
+            with reading(model.hooked, site, add):
+                model.hooked(batch.tokens)
+        yield sum(len(text.ids) for text in batch.texts), sides
+
+
+def finish_scores(
+    sides: dict[str, ActivationAccumulator], site: str, scope: str, metadata: dict[str, str]
+) -> NeuronScores:
+    """The scores that the accumulators of both sides end in, with their token counts in the metadata."""
+    values = {f"{side}/{name}": value for side in SIDES for name, value in sides[side].finish().items()}
+    counts = {f"{side}_tokens": str(sides[side].tokens) for side in SIDES}
+    return NeuronScores(values, site, scope, {**metadata, **counts})

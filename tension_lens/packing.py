@@ -1,0 +1,185 @@
+"""Texts to tokens, the length policy, the pooled token, and padded batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from tension_lens.comparisons import Comparison, render
+from tension_lens.errors import RequestError
+from tension_lens.vocabulary import SIDES
+
+DEFAULT_MAX_LENGTH = 1024
+DEFAULT_TOKEN_BUDGET = 4096
+POOLED_TOKEN_RULE = "rightmost token that is not pad_token_id; the last token where there is no pad_token_id"
+LongPolicy = Literal["drop", "truncate"]
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """One response with its prompt, as the model reads it."""
+
+    item: int
+    """Index of the comparison in its source."""
+    side: str
+    """`chosen` or `rejected`."""
+    ids: tuple[int, ...]
+    """Token ids, unpadded, at least one."""
+    response_start: int
+    """Index of the first token that holds a character of the response; `len(ids)` if none is left."""
+    pooled: int
+    """Index of the token at which the reward is read."""
+
+
+@dataclass(frozen=True)
+class TokenizedData:
+    """Texts ready to run, and what became of the comparisons."""
+
+    texts: tuple[TokenizedText, ...]
+    """In source order; of each comparison the chosen responses first."""
+    counts: dict[str, int]
+    """`kept`, `dropped_too_long`, `truncated` comparisons; `tokens` in all."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in all texts, padding not counted."""
+        return self.counts["tokens"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts of like length, padded on the right."""
+
+    tokens: Int[Tensor, "batch pos"]
+    texts: tuple[TokenizedText, ...]
+
+    def positions(self) -> Int[Tensor, "1 pos"]:
+        """0, 1, … pos−1, to compare with each text's bounds."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device)[None, :]
+
+
+def pooled_position(ids: Sequence[int], pad_token_id: int | None) -> int:
+    """Where the reward of an unpadded text is read: the rightmost token that is not `pad_token_id`.
+
+    With no pad token it is the last token. A text of pad tokens alone is read at its first token. This is the rule of
+    Hugging Face's sequence-classification models; where TRL set pad = eos it passes over an appended EOS.
+    """
+    for position in range(len(ids) - 1, -1, -1):
+        if ids[position] != pad_token_id:
+            return position
+    return 0
+
+
+class TextTokenizer:
+    """Turns comparisons into token ids in the one way that training, scoring and evaluation share.
+
+    No BOS is added, and no special token but an EOS where `append_eos`.
+    """
+
+    def __init__(self, tokenizer: Any, template: str, pad_token_id: int | None, append_eos: bool) -> None:
+        if not tokenizer.is_fast:
+            raise RequestError(f"tokenizer {type(tokenizer).__name__} gives no character offsets; a fast one is needed")
+        self.tokenizer = tokenizer
+        self.template = template
+        self.pad_token_id = pad_token_id
+        self.append_eos = append_eos
+
+    def __call__(self, comparison: Comparison, item: int) -> list[TokenizedText]:
+        """The tokenised responses of one comparison, chosen first.
+
+        Raises:
+            RequestError: if a text has no tokens.
+        """
+        parts, sides = [], []
+        for side in SIDES:
+            for response in comparison.side(side):
+                pair = (comparison.prompt, response)
+                parts.append(render(*pair, self.template) if comparison.templated else pair)
+                sides.append(side)
+        encoded = self.tokenizer(
+            [prompt + response for prompt, response in parts],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        rows = zip(sides, parts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        return [self._text(item, comparison.id, side, len(prompt), ids, ends) for side, (prompt, _), ids, ends in rows]
+
+    def _text(self, item: int, name: str, side: str, prompt_chars: int, ids: list[int], offsets: Any) -> TokenizedText:
+        if not ids:
+            raise RequestError(f"the {side} text of item {name!r} is empty; every response needs at least one token")
+        start = next((i for i, (_, end) in enumerate(offsets) if end > prompt_chars), len(ids))
+        if self.append_eos:
+            ids = [*ids, self.tokenizer.eos_token_id]
+        return TokenizedText(item, side, tuple(ids), start, pooled_position(ids, self.pad_token_id))
+
+    def truncated(self, text: TokenizedText, length: int) -> TokenizedText:
+        """The first `length` tokens of a text."""
+        if len(text.ids) <= length:
+            return text
+        ids = text.ids[:length]
+        pooled = pooled_position(ids, self.pad_token_id)
+        return TokenizedText(text.item, text.side, ids, min(text.response_start, length), pooled)
+
+
+def tokenize(
+    comparisons: Sequence[Comparison], tokenizer: TextTokenizer, max_length: int, long: LongPolicy
+) -> TokenizedData:
+    """Tokenise comparisons and apply the length policy.
+
+    A comparison is too long if any of its responses has more than `max_length` tokens: `drop` leaves it out, `truncate`
+    cuts its long texts on the right.
+
+    Raises:
+        RequestError: if a text is empty or nothing is left.
+    """
+    texts: list[TokenizedText] = []
+    kept = too_long = 0
+    for item, comparison in enumerate(comparisons):
+        rows = tokenizer(comparison, item)
+        if max(len(row.ids) for row in rows) > max_length:
+            too_long += 1
+            if long == "drop":
+                continue
+            rows = [tokenizer.truncated(row, max_length) for row in rows]
+        kept += 1
+        texts.extend(rows)
+    if not texts:
+        raise RequestError(
+            f"nothing is left to run: all {len(comparisons)} comparisons are longer than {max_length} tokens; "
+            "raise --max-length or use --long truncate"
+        )
+    counts = {
+        "kept": kept,
+        "dropped_too_long": too_long if long == "drop" else 0,
+        "truncated": too_long if long == "truncate" else 0,
+        "tokens": sum(len(text.ids) for text in texts),
+    }
+    return TokenizedData(tuple(texts), counts)
+
+
+def padded(texts: Sequence[TokenizedText], pad: int, device: torch.device | str) -> Batch:
+    """Texts as one batch, padded on the right with the id `pad` (which no real token can see)."""
+    tokens = torch.full((len(texts), max(len(text.ids) for text in texts)), pad)
+    for row, text in enumerate(texts):
+        tokens[row, : len(text.ids)] = torch.tensor(text.ids)
+    return Batch(tokens.to(device), tuple(texts))
+
+
+def batches(texts: Sequence[TokenizedText], token_budget: int, pad: int, device: torch.device | str) -> Iterator[Batch]:
+    """Texts in batches of at most `token_budget` tokens, padding counted, longest first.
+
+    A text longer than the budget is a batch of its own.
+    """
+    group: list[TokenizedText] = []
+    for text in sorted(texts, key=lambda text: -len(text.ids)):
+        if group and (len(group) + 1) * len(group[0].ids) > token_budget:
+            yield padded(group, pad, device)
+            group = []
+        group.append(text)
+    if group:
+        yield padded(group, pad, device)

@@ -1,0 +1,340 @@
+"""HookedRewardModel: a HookedTransformer with the value head attached, proven equal to Hugging Face when loaded."""
+
+import json
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tension_lens.comparisons import HH_TEMPLATE, check_template
+from tension_lens.errors import RequestError
+from tension_lens.packing import (
+    DEFAULT_TOKEN_BUDGET,
+    TextTokenizer,
+    TokenizedText,
+    batches,
+    pooled_position,
+)
+from tension_lens.records import read_json, sha256_of_files
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+CARD_FILE = "reward_model.json"
+PARITY_TOLERANCE = 1e-4
+"""Largest absolute difference from Hugging Face's rewards, in float32, at which a model is accepted."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PROBE_TEXTS = (
+    "\n\nHuman: What is the capital of France?\n\nAssistant: Paris.",
+    "\n\nHuman: How do I boil an egg?\n\nAssistant: Put it into boiling water for seven minutes, then into cold water.",
+    "\n\nHuman: Hi!\n\nAssistant: Hello. What would you like to talk about today?\n\nHuman: The sea, and 1,234 ships…"
+    "\n\nAssistant: Gladly: is it the ships or the water that you want to hear of first?",
+    "Short.",
+)
+"""What every model is tried on when it is loaded: different lengths, so that padding is tried too."""
+
+
+@dataclass(frozen=True)
+class RewardModelCard:
+    """What `reward_model.json` says of a checkpoint; the defaults stand for a plain Hugging Face checkpoint."""
+
+    template: str = HH_TEMPLATE
+    """How a benchmark's prompt and response become one text."""
+    eos_appended: bool = False
+    """Whether an EOS ended every training text."""
+    objective: str | None = None
+    """`helpful`, `harmless` or `mixed`; None if unknown."""
+    seed: int | None = None
+    backbone: str | None = None
+    data: str | None = None
+    """The data spec it was trained on."""
+
+    @classmethod
+    def load(cls, folder: Path) -> "RewardModelCard":
+        """The card in a checkpoint folder, or the plain card if it has none.
+
+        Raises:
+            RequestError: if the file is not JSON or its template is not one.
+        """
+        path = folder / CARD_FILE
+        if not path.is_file():
+            return cls()
+        content = read_json(path, "reward model card")
+        try:
+            return cls(
+                template=check_template(content.get("template", HH_TEMPLATE)),
+                eos_appended=bool(content.get("eos_appended", False)),
+                objective=content.get("objective"),
+                seed=content.get("seed"),
+                backbone=content.get("backbone"),
+                data=content.get("data"),
+            )
+        except (ValueError, AttributeError) as error:
+            raise RequestError(f"reward model card {path}: {error}") from error
+
+
+@contextmanager
+def quiet_transformers() -> Any:
+    """Mutes transformers' loading report, which speaks of what is checked here with errors of our own."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def resolve_model(model: str) -> Path:
+    """The folder of a model: the path itself, or where the hub's files of that id lie once fetched.
+
+    Raises:
+        RequestError: if it is neither a checkpoint folder nor an id that the hub (or its cache) has.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise RequestError(f"model folder {model} holds no config.json; is it a finished checkpoint?")
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except (HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RequestError(f"model {model!r} is neither a folder nor a model on the hub: {reason}") from error
+
+
+def load_hugging_face(folder: Path, head_seed: int | None = None) -> Any:
+    """The sequence-classification model in a folder, float32, on the CPU, every weight from the checkpoint.
+
+    A folder without a value head is an error unless `head_seed` is given: then the head is drawn, after seeding.
+
+    Raises:
+        RequestError: if the architecture is not supported, there are no safetensors weights, the score head is missing
+            or has not one label, or any other weight is missing.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from tension_lens.architectures import require_supported
+
+    with quiet_transformers():
+        try:
+            config = AutoConfig.from_pretrained(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise RequestError(f"{folder}/config.json cannot be used: {' '.join(str(error).split())[:200]}") from error
+        require_supported(config)
+        if not list(folder.glob("*.safetensors")):
+            raise RequestError(
+                f"model folder {folder} holds no .safetensors weights; other formats are never unpickled"
+            )
+        settings = {} if head_seed is None else {"num_labels": 1}
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(head_seed or 0)
+                model, report = AutoModelForSequenceClassification.from_pretrained(
+                    folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **settings
+                )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise RequestError(f"weights in {folder} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+    missing = set(report["missing_keys"])
+    if head_seed is not None:
+        missing -= {"score.weight"}
+    if "score.weight" in missing:
+        raise RequestError(f"model {folder} has no score head (score.weight): a reward model needs one; train it first")
+    if missing:
+        raise RequestError(f"model {folder} lacks the weights {', '.join(sorted(missing)[:3])}")
+    if model.config.num_labels != 1:
+        raise RequestError(f"model {folder} has {model.config.num_labels} labels; a reward model has one")
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def hugging_face_rewards(
+    hf_model: Any, ids: Sequence[Sequence[int]], pad_token_id: int | None, batch_size: int
+) -> Float[Tensor, " item"]:
+    """Rewards of token sequences by Hugging Face's own forward, padded on the right in batches.
+
+    Without a pad token Hugging Face takes one sequence at a time, whatever the batch size.
+    """
+    size = 1 if pad_token_id is None else batch_size
+    rewards = []
+    for start in range(0, len(ids), size):
+        group = [torch.tensor(row) for row in ids[start : start + size]]
+        tokens = torch.nn.utils.rnn.pad_sequence(group, batch_first=True, padding_value=pad_token_id or 0)
+        lengths = torch.tensor([len(row) for row in group])
+        mask = (torch.arange(tokens.shape[1])[None] < lengths[:, None]).long()
+        device = next(hf_model.parameters()).device
+        rewards.append(hf_model(input_ids=tokens.to(device), attention_mask=mask.to(device)).logits[:, 0].float().cpu())
+    return torch.cat(rewards)
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` as CUDA where there is one, else the CPU; any other name as PyTorch knows it.
+
+    Raises:
+        RequestError: if PyTorch does not know it or has no such device.
+    """
+    try:
+        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        torch.empty(0, device=chosen)
+        return chosen
+    except (RuntimeError, AssertionError) as error:
+        raise RequestError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class HookedRewardModel:
+    """A reward model whose every activation can be read and written through TransformerLens hooks."""
+
+    hooked: "HookedTransformer"
+    """The network; the value head stands at `unembed`, so `hooked(tokens)[..., 0]` is the reward at every token."""
+    tokenizer: TextTokenizer
+    card: RewardModelCard
+    name: str
+    """The path or hub id it was loaded from."""
+    weights_sha256: str
+    """SHA-256 over the checkpoint's safetensors files."""
+    parity: float
+    """Largest absolute difference from Hugging Face's rewards on the probe texts, in float32."""
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path, device: str = "auto", dtype: str = "float32", headless: bool = False
+    ) -> "HookedRewardModel":
+        """Load a reward model and check, in float32, that it computes Hugging Face's rewards.
+
+        Args:
+            model: folder or hub id of a GPT-2 or Llama (SmolLM2) sequence-classification checkpoint with one label.
+            device: `auto`, `cpu`, `cuda`, …
+            dtype: `float32`, `bfloat16` or `float16`, for everything after the check.
+            headless: take a backbone without value head (to compare activations); its rewards mean nothing.
+
+        Raises:
+            RequestError: if it is no such checkpoint, or its rewards differ by more than `PARITY_TOLERANCE`.
+        """
+        from tension_lens.architectures import to_hooked
+
+        if dtype not in DTYPES:
+            raise RequestError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
+        target = pick_device(device)
+        folder = resolve_model(str(model))
+        card = RewardModelCard.load(folder)
+        hf_model = load_hugging_face(folder, head_seed=0 if headless else None)
+        pad = hf_model.config.pad_token_id
+        loaded = cls(
+            hooked=to_hooked(hf_model),
+            tokenizer=_load_tokenizer(folder, card, pad),
+            card=card,
+            name=str(model),
+            weights_sha256=sha256_of_files(folder.glob("*.safetensors")),
+            parity=float("nan"),
+        )
+        probe = [ids[: loaded.max_context] for ids in loaded.encode(PROBE_TEXTS)]
+        parity = loaded.parity_with(hf_model, probe, batch_size=len(probe))
+        if not parity <= PARITY_TOLERANCE:
+            raise RequestError(
+                f"model {model} gives rewards that differ from Hugging Face's by {parity:.2g}, over {PARITY_TOLERANCE}"
+            )
+        if DTYPES[dtype] != torch.float32:
+            loaded.hooked.to(DTYPES[dtype], print_details=False)
+        loaded.hooked.to(target, print_details=False)
+        return cls(loaded.hooked, loaded.tokenizer, card, loaded.name, loaded.weights_sha256, parity)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+        return int(self.hooked.cfg.n_layers)
+
+    @property
+    def d_mlp(self) -> int:
+        """Neurons in each layer's MLP."""
+        return int(self.hooked.cfg.d_mlp)
+
+    @property
+    def max_context(self) -> int:
+        """Most tokens the model can read."""
+        return int(self.hooked.cfg.n_ctx)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.hooked.W_E.device
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills batches; no real token sees it."""
+        return self.tokenizer.pad_token_id or 0
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of whole texts, with the EOS where the model's pooled token is one; nothing else is added."""
+        rows: list[list[int]] = self.tokenizer.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
+        end = [self.tokenizer.tokenizer.eos_token_id] if self.tokenizer.append_eos else []
+        return [[*ids, *end] for ids in rows]
+
+    @torch.no_grad()
+    def rewards_at_every_token(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
+        """The value head read at every position, in one forward: head · norm(residual stream), float32."""
+        rewards: Tensor = self.hooked(tokens.to(self.device))[..., 0].float()
+        return rewards
+
+    def rewards(
+        self, texts: Sequence[str] | Sequence[Sequence[int]], token_budget: int = DEFAULT_TOKEN_BUDGET
+    ) -> Float[Tensor, " item"]:
+        """The reward of each text (strings, or token ids taken as they are), read at the pooled token, on the CPU.
+
+        Independent of batch size, order and padding up to float32 rounding.
+
+        Raises:
+            RequestError: if a text is empty or longer than the model's context.
+        """
+        ids = [list(row) for row in (self.encode(texts) if texts and isinstance(texts[0], str) else texts)]
+        for row in ids:
+            if not 0 < len(row) <= self.max_context:
+                raise RequestError(f"a text must have 1 to {self.max_context} tokens, found {len(row)}")
+        pooled = [pooled_position(row, self.tokenizer.pad_token_id) for row in ids]
+        items = [TokenizedText(i, "chosen", tuple(row), 0, pooled[i]) for i, row in enumerate(ids)]
+        rewards = torch.empty(len(items))
+        for batch in batches(items, token_budget, self.pad_id, self.device):
+            values = self.rewards_at_every_token(batch.tokens).cpu()
+            for row, text in enumerate(batch.texts):
+                rewards[text.item] = values[row, text.pooled]
+        return rewards
+
+    def parity_with(self, hf_model: Any, ids: Sequence[Sequence[int]], batch_size: int) -> float:
+        """Largest absolute difference between hooked and Hugging Face rewards over token sequences.
+
+        Both sides run in batches of `batch_size`, the shortest text padded to the longest.
+        """
+        expected = hugging_face_rewards(hf_model, ids, self.tokenizer.pad_token_id, batch_size)
+        found = torch.cat(
+            [self.rewards(ids[i : i + batch_size], token_budget=1 << 30) for i in range(0, len(ids), batch_size)]
+        )
+        return float((expected - found).abs().max())
+
+
+def _load_tokenizer(folder: Path, card: RewardModelCard, pad_token_id: int | None) -> TextTokenizer:
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, json.JSONDecodeError) as error:
+            raise RequestError(
+                f"tokenizer in {folder} cannot be loaded: {' '.join(str(error).split())[:200]}"
+            ) from error
+    # An appended EOS is read only where it is not the pad token; elsewhere no token before it can see it.
+    append = card.eos_appended and tokenizer.eos_token_id is not None and tokenizer.eos_token_id != pad_token_id
+    return TextTokenizer(tokenizer, card.template, pad_token_id, append)

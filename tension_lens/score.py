@@ -1,0 +1,81 @@
+"""Score every MLP neuron of a reward model over preference data.
+
+Writes scores.safetensors (statistics of activations on the chosen and on the rejected side, [n_layers, d_mlp]) and
+run.json into --out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tension_lens.cli import parse, run_command
+from tension_lens.errors import RequestError
+from tension_lens.importance import SCORES_FILE, finish_scores, stream_statistics
+from tension_lens.opening import OpenConfig, open_run, run_through
+from tension_lens.records import RUN_FILE, require_writable
+from tension_lens.vocabulary import SCOPES, SITES, require_one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(OpenConfig):
+    """Which activations to score."""
+
+    out: Path
+    """Folder for scores.safetensors and run.json."""
+    site: Literal["post", "gate"] = "post"
+    """Where a neuron is read: post = TransformerLens' hook_post, gate = act(W_gate x) alone (GPT-2: the same)."""
+    scope: Literal["all", "response", "last"] = "all"
+    """Over which tokens: all, the response's, or the one at which the reward is read."""
+    long: Literal["drop", "truncate"] = "drop"
+    """What becomes of a comparison with a text over --max-length."""
+    base: str | None = None
+    """The backbone before fine-tuning (folder or hub id): adds the statistic change_rms."""
+
+
+def run(config: ScoreConfig) -> dict[str, Any]:
+    """Score as the config says and write the results.
+
+    Raises:
+        RequestError: if anything asked for cannot be had.
+    """
+    from tension_lens.reward_model import HookedRewardModel
+
+    require_one_of("site", config.site, SITES)
+    require_one_of("scope", config.scope, SCOPES)
+    require_writable(config.out)
+    opened = open_run(config, config.long)
+    model, base = opened.model, None
+    if config.base is not None:
+        base = HookedRewardModel.from_pretrained(config.base, config.device, config.dtype, headless=True)
+        if (base.n_layers, base.d_mlp, base.hooked.cfg.d_vocab) != (
+            model.n_layers,
+            model.d_mlp,
+            model.hooked.cfg.d_vocab,
+        ):
+            raise RequestError(f"base {config.base} has another shape or vocabulary than model {config.model}")
+    stream = stream_statistics(model, opened.data.texts, config.site, config.scope, config.token_budget, base)
+    sides, seconds = run_through(stream, opened.data.n_tokens, "scoring")
+    record = opened.record("tension_lens.score", config, seconds, opened.data.n_tokens)
+    metadata = {
+        "model": config.model,
+        "weights_sha256": model.weights_sha256,
+        "objective": model.card.objective or "unknown",
+        "data": opened.resolved["data"],
+        "data_sha256": str(record.data_sha256),
+        "items": str(opened.data.counts["kept"]),
+        **({"base": config.base, "base_weights_sha256": base.weights_sha256} if config.base and base else {}),
+    }
+    scores = finish_scores(sides, config.site, config.scope, metadata)
+    (config.out / RUN_FILE).unlink(missing_ok=True)
+    scores.save(config.out)
+    record.save(config.out / RUN_FILE)
+    return {
+        "scores": str(config.out / SCORES_FILE),
+        "items": opened.data.counts["kept"],
+        "tokens": opened.data.n_tokens,
+        "tokens_per_second": round(record.tokens_per_second),
+    }
+
+
+if __name__ == "__main__":
+    run_command("tension_lens.score", lambda: run(parse(ScoreConfig, "tension_lens.score", __doc__)))

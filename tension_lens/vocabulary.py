@@ -1,0 +1,25 @@
+"""The words that stand alike in configs, column names, file names and axis labels."""
+
+from tension_lens.errors import RequestError
+
+OBJECTIVES = ("helpful", "harmless", "mixed")
+SIDES = ("chosen", "rejected")
+SITES = ("post", "gate")
+SCOPES = ("all", "response", "last")
+STATISTICS = ("mean", "mean_abs", "rms", "frequency", "max")
+CHANGE_STATISTIC = "change_rms"
+"""The statistic that needs the backbone before fine-tuning."""
+BUCKETS = ("early", "middle", "late")
+PARTS = ("helpful_only", "harmless_only", "shared")
+ABLATIONS = ("zero", "mean")
+
+
+def require_one_of(what: str, value: str, known: tuple[str, ...]) -> str:
+    """The value itself, if it is one of the known words.
+
+    Raises:
+        RequestError: if it is not, naming the known ones.
+    """
+    if value not in known:
+        raise RequestError(f"unknown {what} {value!r}; known are {', '.join(known)}")
+    return value

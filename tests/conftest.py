@@ -1,0 +1,49 @@
+"""Fixtures: no network, checkpoints of both families, real data where there is any."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parts import FAMILIES, PAIRS, SHARED_DATA, make_reward_model, save_checkpoint, write_pairs
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection beyond this machine fails at once, so that no test leans on the hub."""
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise OSError(f"network is blocked in tests: {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("TENSION_LENS_DATA", raising=False)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real benchmark files beside the checkout, where there are any."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"NO REAL DATA: {SHARED_DATA} is not there; set TENSION_LENS_TEST_DATA to run this test")
+    return SHARED_DATA
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """Each architecture in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def checkpoint(family: str, tmp_path: Path) -> Path:
+    """A random reward model of each family in turn."""
+    return save_checkpoint(make_reward_model(family), tmp_path / family)
+
+
+@pytest.fixture
+def pairs_file(tmp_path: Path) -> Path:
+    """PAIRS as a local file."""
+    return write_pairs(tmp_path / "pairs.jsonl", PAIRS)

@@ -1,1 +1,1 @@
-"""Where helpfulness and harmlessness live in reward models, which neurons they share, and what those do to the reward."""
+"""Where helpfulness and harmlessness live in reward models, which neurons they share, and what those do."""

@@ -109,8 +109,7 @@ def _hooked_weights(hf_model: Any, config: HookedTransformerConfig) -> dict[str,
         weights = convert_gpt2_weights(SimpleNamespace(transformer=hf_model.transformer, lm_head=head), config)
     else:
         weights = convert_llama_weights(SimpleNamespace(model=hf_model.model, lm_head=head), config)
-    weights["unembed.b_U"] = torch.zeros(1)
-    return weights
+    return {**weights, "unembed.b_U": torch.zeros(1)}
 
 
 def to_hooked(hf_model: Any) -> HookedTransformer:

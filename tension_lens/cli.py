@@ -18,6 +18,7 @@ class OneLineParser(ArgumentParser):
     """An argument parser whose complaint is one line on stderr, with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the complaint in one line and exit."""
         self.exit(WRONG_REQUEST, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
 
 

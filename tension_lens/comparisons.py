@@ -17,7 +17,7 @@ class Comparison:
     """
 
     prompt: str
-    """What the responses answer; for a transcript everything up to and with the last `\\n\\nAssistant:`."""
+    r"""What the responses answer; for a transcript everything up to and with the last `\n\nAssistant:`."""
     chosen: tuple[str, ...]
     """Accepted responses, at least one."""
     rejected: tuple[str, ...]
@@ -37,7 +37,7 @@ class Comparison:
 
 
 def split_transcript(text: str) -> tuple[str, str]:
-    """A transcript cut after its last `\\n\\nAssistant:` into (prompt, response).
+    r"""A transcript cut after its last `\n\nAssistant:` into (prompt, response).
 
     A text without that marker has no prompt: ("", text).
     """
@@ -52,10 +52,10 @@ def first_human_turn(text: str) -> str:
 
 
 def transcript_flaw(chosen: str, rejected: str) -> str | None:
-    """Why a pair of HH-RLHF transcripts cannot be compared, or None if it can.
+    r"""Why a pair of HH-RLHF transcripts cannot be compared, or None if it can.
 
     Flaws: `identical` (chosen equals rejected), `empty_reply`, `prompts_differ` (the pair does not share the text up
-    to the last `\\n\\nAssistant:`), and `no_assistant_turn`.
+    to the last `\n\nAssistant:`), and `no_assistant_turn`.
     """
     if chosen == rejected:
         return "identical"

@@ -14,7 +14,7 @@ from tension_lens.evaluation import Accuracy, Condition, ItemRewards, accuracy_o
 from tension_lens.importance import NeuronScores, finish_scores, stream_statistics
 from tension_lens.neurons import NeuronSet, random_set
 from tension_lens.opening import OpenConfig, Opened, open_run, run_through
-from tension_lens.records import require_writable
+from tension_lens.records import require_writable, sha256_of_files
 from tension_lens.vocabulary import ABLATIONS, require_one_of
 
 
@@ -62,6 +62,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         summaries.append({"condition": condition, "table": str(path), **summary(items)})
     tokens = opened.data.n_tokens * len(tables)
     results = {**summaries[0], "controls": summaries[1:]}
+    if config.ablate is not None:
+        opened.resolved["ablate_sha256"] = sha256_of_files([config.ablate])
     record = opened.record("tension_lens.evaluate", config, seconds, tokens, **results)
     record.save(config.out.with_suffix(".run.json"))
     return results
@@ -92,7 +94,9 @@ def mean_activations(config: EvaluateConfig, opened: Opened, site: str) -> Any:
         if scores.site != site:
             raise RequestError(f"{config.means} was read at site {scores.site}, the neuron set at {site}")
     else:
-        stream = stream_statistics(opened.model, opened.data.texts, site, "all", config.token_budget)
+        stream = stream_statistics(
+            opened.model, opened.data.texts, site=site, scope="all", token_budget=config.token_budget
+        )
         sides, _ = run_through(stream, opened.data.n_tokens, "mean activations")
         scores = finish_scores(sides, site, "all", {})
     return scores.importance("mean")

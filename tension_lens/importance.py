@@ -186,6 +186,7 @@ def in_scope(batch: "Batch", scope: str) -> dict[str, "Tensor"]:
 def stream_statistics(
     model: "HookedRewardModel",
     texts: "Sequence[TokenizedText]",
+    *,
     site: str,
     scope: str,
     token_budget: int,
@@ -197,8 +198,11 @@ def stream_statistics(
     is that of one batch and O(neurons), whatever the number of items.
 
     Args:
+        model: the reward model.
+        texts: what to run, of both sides, in any order.
         site: `post` or `gate`.
         scope: `all`, `response` or `last`.
+        token_budget: most tokens of a batch, padding counted.
         base: the backbone before fine-tuning, of the same shape, to add `change_rms`.
     """
     import torch

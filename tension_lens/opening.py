@@ -116,4 +116,5 @@ def run_through(stream: Iterator[tuple[int, Seen]], tokens: int, what: str) -> t
     with progress(tokens, what) as bar:
         for done, state in stream:
             bar.update(done)
-    return state, time.perf_counter() - started
+            last = state
+    return last, time.perf_counter() - started

@@ -107,15 +107,18 @@ class TextTokenizer:
             verbose=False,
         )
         rows = zip(sides, parts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        return [self._text(item, comparison.id, side, len(prompt), ids, ends) for side, (prompt, _), ids, ends in rows]
-
-    def _text(self, item: int, name: str, side: str, prompt_chars: int, ids: list[int], offsets: Any) -> TokenizedText:
-        if not ids:
-            raise RequestError(f"the {side} text of item {name!r} is empty; every response needs at least one token")
-        start = next((i for i, (_, end) in enumerate(offsets) if end > prompt_chars), len(ids))
-        if self.append_eos:
-            ids = [*ids, self.tokenizer.eos_token_id]
-        return TokenizedText(item, side, tuple(ids), start, pooled_position(ids, self.pad_token_id))
+        texts = []
+        for side, (prompt, _), ids, offsets in rows:
+            if not ids:
+                name = comparison.id
+                raise RequestError(
+                    f"the {side} text of item {name!r} is empty; every response needs at least one token"
+                )
+            start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
+            if self.append_eos:
+                ids.append(self.tokenizer.eos_token_id)
+            texts.append(TokenizedText(item, side, tuple(ids), start, pooled_position(ids, self.pad_token_id)))
+        return texts
 
     def truncated(self, text: TokenizedText, length: int) -> TokenizedText:
         """The first `length` tokens of a text."""

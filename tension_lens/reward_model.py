@@ -271,7 +271,7 @@ class HookedRewardModel:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.hooked.W_E.device
+        return torch.device(self.hooked.W_E.device)
 
     @property
     def pad_id(self) -> int:
@@ -300,7 +300,8 @@ class HookedRewardModel:
         Raises:
             RequestError: if a text is empty or longer than the model's context.
         """
-        ids = [list(row) for row in (self.encode(texts) if texts and isinstance(texts[0], str) else texts)]
+        strings = [text for text in texts if isinstance(text, str)]
+        ids = self.encode(strings) if strings else [[int(token) for token in text] for text in texts]
         for row in ids:
             if not 0 < len(row) <= self.max_context:
                 raise RequestError(f"a text must have 1 to {self.max_context} tokens, found {len(row)}")
@@ -309,8 +310,8 @@ class HookedRewardModel:
         rewards = torch.empty(len(items))
         for batch in batches(items, token_budget, self.pad_id, self.device):
             values = self.rewards_at_every_token(batch.tokens).cpu()
-            for row, text in enumerate(batch.texts):
-                rewards[text.item] = values[row, text.pooled]
+            for place, text in enumerate(batch.texts):
+                rewards[text.item] = values[place, text.pooled]
         return rewards
 
     def parity_with(self, hf_model: Any, ids: Sequence[Sequence[int]], batch_size: int) -> float:

@@ -53,7 +53,8 @@ def run(config: ScoreConfig) -> dict[str, Any]:
             model.hooked.cfg.d_vocab,
         ):
             raise RequestError(f"base {config.base} has another shape or vocabulary than model {config.model}")
-    stream = stream_statistics(model, opened.data.texts, config.site, config.scope, config.token_budget, base)
+    how = {"site": config.site, "scope": config.scope}
+    stream = stream_statistics(model, opened.data.texts, **how, token_budget=config.token_budget, base=base)
     sides, seconds = run_through(stream, opened.data.n_tokens, "scoring")
     record = opened.record("tension_lens.score", config, seconds, opened.data.n_tokens)
     metadata = {
@@ -65,7 +66,7 @@ def run(config: ScoreConfig) -> dict[str, Any]:
         "items": str(opened.data.counts["kept"]),
         **({"base": config.base, "base_weights_sha256": base.weights_sha256} if config.base and base else {}),
     }
-    scores = finish_scores(sides, config.site, config.scope, metadata)
+    scores = finish_scores(sides, **how, metadata=metadata)
     (config.out / RUN_FILE).unlink(missing_ok=True)
     scores.save(config.out)
     record.save(config.out / RUN_FILE)

@@ -4,6 +4,7 @@ python -m tension_lens.select --scores DIR --statistic mean_abs --top 10 --out F
 python -m tension_lens.select --helpful FILE.json --harmless FILE.json --out DIR
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def _partition(helpful_path: Path, harmless_path: Path, out: Path) -> dict[str, 
     for name, part in parts.items():
         part.save(out / f"{name}.json")
     sizes = {name: len(part) for name, part in parts.items()}
-    measures = {key: None if value != value else value for key, value in asdict(shared).items()}
+    measures = {key: None if math.isnan(value) else value for key, value in asdict(shared).items()}
     return {"sets": {name: str(out / f"{name}.json") for name in parts}, "neurons": sizes, "overlap": measures}
 
 

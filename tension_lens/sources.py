@@ -272,7 +272,7 @@ def _responses(value: Any, where: str) -> tuple[str, ...]:
 
 
 def _common_prompt(chosen: tuple[str, ...], rejected: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Transcripts that share their text up to the last `\\n\\nAssistant:`, cut there; other texts stay whole."""
+    r"""Transcripts that share their text up to the last `\n\nAssistant:`, cut there; other texts stay whole."""
     cut = [split_transcript(text) for text in (*chosen, *rejected)]
     if len({prompt for prompt, _ in cut}) != 1:
         return "", chosen, rejected

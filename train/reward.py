@@ -1,5 +1,6 @@
 """Train a reward model with TRL's RewardTrainer and store a checkpoint that tension_lens loads."""
 
+import json
 import os
 import shutil
 import sys
@@ -37,7 +38,7 @@ class TrainConfig:
     """Which reward model to train; every flag of TRL's RewardConfig may follow."""
 
     backbone: str
-    """gpt2-small, -medium, -large, smollm2-135m, -360m, -1.7b, gpt2-tiny, smollm2-tiny, or a folder of local weights."""
+    """gpt2-small, -medium, -large, smollm2-135m, -360m, -1.7b, gpt2-tiny, smollm2-tiny, or a folder of weights."""
     objective: str
     """helpful, harmless or mixed: the subset of the data, and what the model is recorded as."""
     out: Path
@@ -85,6 +86,8 @@ def run(config: TrainConfig, trainer_config: "RewardConfig") -> dict[str, Any]:
     if leaked := shared_first_prompts(source, held_out):
         tell(f"warning: {leaked} held-out pairs begin with a prompt that is also trained on")
 
+    recorded = {**plain(config), "reward_config": json.loads(trainer_config.to_json_string())}
+    trainer_config.max_length = None  # applied above, and counted
     started = time.perf_counter()
     loss, steps = _fit(model, tokenizer, trainer_config, token_columns(train_data), token_columns(held_data))
     seconds = time.perf_counter() - started
@@ -108,7 +111,7 @@ def run(config: TrainConfig, trainer_config: "RewardConfig") -> dict[str, Any]:
         accuracy, hooked = held_out_accuracy(staging, held_out, length)
     RunRecord(
         command="train",
-        config={**plain(config), "reward_config": trainer_config.to_json_string()},
+        config=recorded,
         resolved={"data": str(spec), "held_out": str(held_spec), "max_length": length, "dtype": str(model.dtype)},
         weights_sha256=hooked.weights_sha256,
         data_sha256=source.sha256,
@@ -129,8 +132,12 @@ def run(config: TrainConfig, trainer_config: "RewardConfig") -> dict[str, Any]:
 def _fit(model: Any, tokenizer: Any, config: "RewardConfig", train: Any, held_out: Any) -> tuple[float, int]:
     """Mean training loss and number of steps; the model is changed in place."""
     from datasets import Dataset
+    from transformers import PrinterCallback
+    from transformers.utils import logging
     from trl import RewardTrainer
 
+    if config.disable_tqdm:
+        logging.disable_progress_bar()
     trainer = RewardTrainer(
         model=model,
         args=config,
@@ -138,6 +145,8 @@ def _fit(model: Any, tokenizer: Any, config: "RewardConfig", train: Any, held_ou
         eval_dataset=Dataset.from_dict(held_out),
         processing_class=tokenizer,
     )
+    if config.logging_strategy == "no":
+        trainer.remove_callback(PrinterCallback)  # it would still print its closing statistics
     # The trainer prints its logs; stdout is for the result alone.
     with redirect_stdout(sys.stderr):
         result = trainer.train(resume_from_checkpoint=_resume(config))
@@ -145,7 +154,7 @@ def _fit(model: Any, tokenizer: Any, config: "RewardConfig", train: Any, held_ou
 
 
 def _resume(config: "RewardConfig") -> str | bool | None:
-    asked = config.resume_from_checkpoint
+    asked: str | None = config.resume_from_checkpoint
     if asked is None or asked.lower() in ("false", "no", "0"):
         return None
     if asked.lower() not in ("true", "yes", "1"):

@@ -42,6 +42,7 @@ TINY = {
     "learning_rate": 3e-4,
     "warmup_steps": 10,
     "train_sampling_strategy": "group_by_length",  # less padding; matters on two cores
+    "logging_strategy": "no",
 }
 """What differs for the tiny backbones on the embedded sample."""
 
@@ -69,6 +70,7 @@ def training_defaults(backbone: str, objective: str, on_cuda: bool) -> dict[str,
         "num_train_epochs": MIXED_EPOCHS if objective == "mixed" else PUBLISHED_EPOCHS,
         "report_to": "none",
         "activation_checkpointing": on_cuda,
+        "dataloader_pin_memory": on_cuda,
         "remove_unused_columns": False,  # the sampler that groups by length needs the length column
     }
     if not on_cuda:

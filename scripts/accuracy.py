@@ -1,0 +1,46 @@
+"""Held-out accuracy of every tiny reward model: both families, three objectives, some seeds. Prints a Markdown table.
+
+python scripts/accuracy.py --out runs/accuracy --seeds 0 247 932
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo import DemoConfig, Steps, percent, train_models
+
+from tension_lens.cli import parse, run_command
+from tension_lens.records import RUN_FILE, read_json
+from tension_lens.vocabulary import OBJECTIVES
+from train.settings import PUBLISHED_SEEDS, TINY_BACKBONES
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyConfig:
+    """Which models to train and to list."""
+
+    seeds: tuple[int, ...] = PUBLISHED_SEEDS
+    """Seeds of the trainings."""
+    out: Path = Path("runs/accuracy")
+    """Folder of the checkpoints; finished ones are reused."""
+
+
+def run(config: AccuracyConfig) -> str:
+    """Train what is not trained yet and list every held-out accuracy, one model a row."""
+    lines = [
+        "| backbone | objective | seed | held-out pairs | accuracy %, 95 % interval | training s |",
+        "|---|---|---|---|---|---|",
+    ]
+    steps = Steps(len(TINY_BACKBONES) * len(config.seeds) * len(OBJECTIVES))
+    for family in TINY_BACKBONES:
+        for seed in config.seeds:
+            folder = config.out / family / f"seed-{seed}"
+            train_models(DemoConfig(family=family, seed=seed), folder, steps)
+            for objective in OBJECTIVES:
+                record = read_json(folder / "models" / objective / RUN_FILE, "run record")
+                held_out, seconds = record["results"]["held_out"], round(record["seconds"])
+                lines.append(f"| {family} | {objective} | {seed} | {held_out['n']} | {percent(held_out)} | {seconds} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command("accuracy", lambda: run(parse(AccuracyConfig, "accuracy", __doc__)))

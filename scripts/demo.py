@@ -1,0 +1,250 @@
+"""The whole line on the embedded sample: train, score, select, partition, ablate, draw, and a table to read.
+
+    python scripts/demo.py --family gpt2-tiny --out runs/demo
+
+Every step writes to --out/FAMILY and leaves a run record; a step whose record says that it finished with the same
+config on the same weights is reused, so an interrupted demo goes on where it stopped.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import depth
+from tension_lens import evaluate, score, select
+from tension_lens.cli import parse, run_command, tell
+from tension_lens.errors import RequestError
+from tension_lens.evaluation import accuracy_of, load_item_table
+from tension_lens.neurons import NeuronSet, overlap
+from tension_lens.records import RUN_FILE, plain, read_json, sha256_of_files
+from tension_lens.vocabulary import OBJECTIVES, PARTS, require_one_of
+from train.settings import TINY_BACKBONES
+
+SETS_OFF = ("helpful", "harmless", *PARTS)
+N_STEPS = 3 * len(OBJECTIVES) + 1 + 1 + len(SETS_OFF) + 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """What to demonstrate."""
+
+    family: str = "gpt2-tiny"
+    """gpt2-tiny or smollm2-tiny."""
+    out: Path = Path("runs/demo")
+    """Folder for all results."""
+    seed: int = 0
+    """Seed of the three trainings."""
+    top: float = 10.0
+    """Share of neurons to take as an objective's, in percent."""
+
+
+class Steps:
+    """Numbers the steps and skips those that are finished."""
+
+    def __init__(self, total: int) -> None:
+        self.done, self.total = 0, total
+
+    def run(self, title: str, work: Callable[[], Any], record: Path | None = None, **must_equal: Any) -> None:
+        """Do a step, unless its run record shows that it finished with just these settings."""
+        self.done += 1
+        label = f"[{self.done:2}/{self.total}] {title}"
+        if record is not None and is_finished(record, must_equal):
+            tell(f"{label}: finished before, reused")
+            return
+        tell(label)
+        started = time.perf_counter()
+        work()
+        tell(f"{label}: {time.perf_counter() - started:.0f} s")
+
+
+def is_finished(record: Path, must_equal: dict[str, Any]) -> bool:
+    """Whether a run record exists and holds every given value, in `config` as a whole or at its top level."""
+    if not record.is_file():
+        return False
+    found = read_json(record, "run record")
+    for name, value in must_equal.items():
+        held = found["resolved"].get(name) if name == "ablate_sha256" else found.get(name)
+        if name == "config":
+            held = {key: held.get(key) for key in value}
+        if held != value:
+            return False
+    return True
+
+
+def weights_sha256(model: Path) -> str:
+    """Hash of a model's weights as they lie on disk."""
+    return sha256_of_files(model.glob("*.safetensors"))
+
+
+def train_models(config: DemoConfig, folder: Path, steps: Steps) -> None:
+    """The three reward models, from one backbone and one seed."""
+    from train.__main__ import trainer_config
+    from train.reward import TrainConfig, run
+
+    for objective in OBJECTIVES:
+        out = folder / "models" / objective
+        asked = TrainConfig(backbone=config.family, objective=objective, out=out, seed=config.seed, data="sample")
+        hash_on_disk = weights_sha256(out) if (out / "config.json").is_file() else None
+        steps.run(
+            f"train the {objective} reward model",
+            lambda asked=asked: run(asked, trainer_config(asked, [])),
+            out / RUN_FILE,
+            config=plain(asked),
+            weights_sha256=hash_on_disk,
+        )
+
+
+def score_and_select(config: DemoConfig, folder: Path, steps: Steps) -> None:
+    """Each model scored over its own training pairs, its top neurons, and the partition of helpful and harmless."""
+    for objective in OBJECTIVES:
+        model, out = folder / "models" / objective, folder / "scores" / objective
+        asked = score.ScoreConfig(model=str(model), data=f"sample:{objective}:train", out=out)
+        steps.run(
+            f"score the neurons of the {objective} model",
+            lambda asked=asked: score.run(asked),
+            out / RUN_FILE,
+            config=plain(asked),
+            weights_sha256=weights_sha256(model),
+        )
+    sets = folder / "sets"
+    for objective in OBJECTIVES:
+        chosen = select.SelectConfig(
+            scores=folder / "scores" / objective, top=config.top, out=sets / f"{objective}.json"
+        )
+        steps.run(f"select the top {config.top:g} % of the {objective} model", lambda chosen=chosen: select.run(chosen))
+    split = select.SelectConfig(helpful=sets / "helpful.json", harmless=sets / "harmless.json", out=sets)
+    steps.run("split into helpful_only, harmless_only and shared", lambda: select.run(split))
+
+
+def switch_off(folder: Path, steps: Steps) -> None:
+    """The mixed model intact and with each set off, beside one random set of the same size."""
+    model = folder / "models" / "mixed"
+    for name in ("baseline", *SETS_OFF):
+        off = None if name == "baseline" else folder / "sets" / f"{name}.json"
+        out = folder / "ablation" / f"{name}.parquet"
+        asked = evaluate.EvaluateConfig(
+            model=str(model), data="sample:mixed:test", out=out, ablate=off, random=0 if off is None else 1
+        )
+        steps.run(
+            "evaluate the intact mixed model" if off is None else f"switch off {name} in the mixed model",
+            lambda asked=asked: evaluate.run(asked),
+            out.with_suffix(".run.json"),
+            config=plain(asked),
+            weights_sha256=weights_sha256(model),
+            ablate_sha256=None if off is None else sha256_of_files([off]),
+        )
+
+
+def draw(config: DemoConfig, folder: Path, steps: Steps) -> None:
+    """The depth figures of the three objectives and of the partition."""
+    for file, names in (("depth.html", OBJECTIVES), ("depth-partition.html", PARTS)):
+        asked = depth.DepthConfig(
+            sets=[folder / "sets" / f"{name}.json" for name in names],
+            out=folder / "figures" / file,
+            title=f"Top {config.top:g} % neurons of {config.family} reward models",
+        )
+        steps.run(f"draw {file}", lambda asked=asked: depth.run(asked))
+
+
+def percent(accuracy: dict[str, Any]) -> str:
+    """An accuracy with its interval, in percent."""
+    return f"{100 * accuracy['accuracy']:.1f} [{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]"
+
+
+def accuracy_table(folder: Path) -> pd.DataFrame:
+    """Held-out accuracy of each model on its own objective."""
+    rows = []
+    for objective in OBJECTIVES:
+        record = read_json(folder / "models" / objective / RUN_FILE, "run record")
+        held_out = record["results"]["held_out"]
+        rows.append(
+            {
+                "model": objective,
+                "held-out pairs": held_out["n"],
+                "accuracy %, 95 % interval": percent(held_out),
+                "beats 50 %": "yes" if held_out["low"] > 0.5 else "not shown",
+                "training s": round(record["seconds"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def depth_summary(folder: Path) -> pd.DataFrame:
+    """Share of each set's neurons in the thirds of the layers."""
+    sets = [NeuronSet.load(folder / "sets" / f"{name}.json") for name in (*OBJECTIVES, *PARTS)]
+    table = depth.depth_table(sets)
+    wide = (100 * table.pivot(index="set", columns="bucket", values="share")).round(0)
+    wide.insert(0, "neurons", table.groupby("set")["neurons"].first())
+    return wide.loc[[one.name for one in sets], ["neurons", "early", "middle", "late"]].reset_index()
+
+
+def ablation_table(folder: Path) -> pd.DataFrame:
+    """Accuracy of the mixed model by task type under each condition, and under a random set of the same size."""
+    rows = []
+    for name in ("baseline", *SETS_OFF):
+        record = read_json(folder / "ablation" / f"{name}.run.json", "run record")["results"]
+        size = 0 if name == "baseline" else len(NeuronSet.load(folder / "sets" / f"{name}.json"))
+        row = {"switched off": name if size else "nothing", "neurons": size}
+        for task_type in ("helpful", "harmless"):
+            row[f"{task_type} pairs"] = accuracy_on(task_type, record["table"])
+            row[f"random, {task_type}"] = accuracy_on(task_type, *(one["table"] for one in record["controls"]))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def accuracy_on(task_type: str, *tables: str) -> str:
+    """Accuracy on the items of one task type in an item table, if there is one."""
+    if not tables:
+        return "-"
+    items = load_item_table(Path(tables[0]))
+    return percent(asdict(accuracy_of(items[items["task_type"] == task_type]["correct"].tolist())))
+
+
+def summary(config: DemoConfig, folder: Path) -> str:
+    """What came out, for somebody who sees it for the first time."""
+    sets = {name: NeuronSet.load(folder / "sets" / f"{name}.json") for name in ("helpful", "harmless")}
+    shared = overlap(sets["helpful"], sets["harmless"])
+    layers = sets["helpful"].n_layers
+    uniform = ", ".join(f"{name} {100 * share:.0f}" for name, share in depth.uniform_depth(layers).items())
+    parts = [
+        f"1. Three reward models of {config.family}, accuracy on pairs they were not trained on",
+        accuracy_table(folder).to_string(index=False),
+        f"2. Where the top {config.top:g} % of MLP neurons lie ({layers} layers), % of each set; by chance: {uniform}",
+        depth_summary(folder).to_string(index=False),
+        f"   helpful and harmless share {shared.intersection} neurons (Jaccard {shared.jaccard:.2f}); "
+        f"two random sets of their sizes would share {shared.expected_intersection:.0f} "
+        f"(Jaccard {shared.expected_jaccard:.2f})",
+        "3. The mixed model with neurons set to zero: accuracy %, 95 % interval",
+        ablation_table(folder).to_string(index=False),
+        "   `random`: as many neurons drawn at random, switched off instead. A change that a random set brings too, or\n"
+        "   one smaller than the intervals, says nothing about the set. These are tiny models trained on 1,100 pairs:\n"
+        "   they show how to read the results, not how language models work.",
+        f"Results: {folder}   Figures: {folder}/figures/depth.html, depth-partition.html",
+    ]
+    return "\n\n".join(parts)
+
+
+def run(config: DemoConfig) -> str:
+    """Run every step that is not finished and describe the results.
+
+    Raises:
+        RequestError: if the family is not one of the tiny backbones.
+    """
+    require_one_of("family", config.family, TINY_BACKBONES)
+    folder, steps, started = config.out / config.family, Steps(N_STEPS), time.perf_counter()
+    if config.out.exists() and not config.out.is_dir():
+        raise RequestError(f"--out {config.out} is a file")
+    train_models(config, folder, steps)
+    score_and_select(config, folder, steps)
+    switch_off(folder, steps)
+    draw(config, folder, steps)
+    tell(f"done in {time.perf_counter() - started:.0f} s\n")
+    return summary(config, folder)
+
+
+if __name__ == "__main__":
+    run_command("demo", lambda: run(parse(DemoConfig, "demo", __doc__)))

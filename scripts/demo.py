@@ -220,9 +220,9 @@ def summary(config: DemoConfig, folder: Path) -> str:
         f"(Jaccard {shared.expected_jaccard:.2f})",
         "3. The mixed model with neurons set to zero: accuracy %, 95 % interval",
         ablation_table(folder).to_string(index=False),
-        "   `random`: as many neurons drawn at random, switched off instead. A change that a random set brings too, or\n"
-        "   one smaller than the intervals, says nothing about the set. These are tiny models trained on 1,100 pairs:\n"
-        "   they show how to read the results, not how language models work.",
+        "   `random`: as many neurons drawn at random, switched off instead. A change that a random set brings too,\n"
+        "   or one smaller than the intervals, says nothing about the set. These are tiny models trained on 1,100\n"
+        "   pairs: they show how to read the results, not how language models work.",
         f"Results: {folder}   Figures: {folder}/figures/depth.html, depth-partition.html",
     ]
     return "\n\n".join(parts)

@@ -1,5 +1,6 @@
 """Neuron importance: statistics of MLP activations, streamed over preference data, and the scores they end in."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,11 @@ class NeuronScores:
 
     def save(self, folder: Path) -> None:
         """Write `scores.safetensors` into a folder."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         metadata = {**self.metadata, "site": self.site, "scope": self.scope}
         with atomic_write(folder / SCORES_FILE) as temporary:
-            save_file(self.values, temporary, metadata=metadata)
+            temporary.write_bytes(_ordered(save(self.values, metadata=metadata)))
 
     @classmethod
     def load(cls, folder: Path) -> "NeuronScores":
@@ -76,7 +77,7 @@ class NeuronScores:
             raise RequestError(f"no scores in {folder}: {SCORES_FILE} is missing; run tension_lens.score first")
         try:
             with safe_open(path, framework="np") as stored:
-                metadata = dict(stored.metadata() or {})
+                metadata = dict(sorted((stored.metadata() or {}).items()))
                 values = {key: stored.get_tensor(key) for key in sorted(stored.keys())}
         except (SafetensorError, OSError) as error:
             raise RequestError(f"{path} is damaged: {error}") from error
@@ -88,6 +89,16 @@ class NeuronScores:
         if not {"site", "scope"} <= set(metadata):
             raise RequestError(f"{path} does not say its site and scope")
         return cls(values, metadata.pop("site"), metadata.pop("scope"), metadata)
+
+
+def _ordered(file: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order; the library's order changes from run to run."""
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    # The same keys and values in another order are as long as before; spaces make up for what JSON writers differ in.
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    return file[:8] + text + file[8 + length :]
 
 
 class ActivationAccumulator:

@@ -1,6 +1,7 @@
 """The commands keep their contracts: what they write and print, how they refuse, and what a killed one leaves."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -24,8 +25,8 @@ from transformers import BertConfig
 
 from tension_lens import check, evaluate, score, select
 from tension_lens.check import CheckConfig
-from tension_lens.cli import parse, run_command
-from tension_lens.errors import RequestError
+from tension_lens.cli import parse, progress, run_command
+from tension_lens.errors import FailedError, RequestError
 from tension_lens.evaluate import EvaluateConfig
 from tension_lens.neurons import NeuronSet
 from tension_lens.score import ScoreConfig
@@ -739,15 +740,60 @@ def test_an_output_under_a_file_is_refused(scored, models, pairs, tmp_path, caps
 
 
 @pytest.mark.parametrize("name", ["set.json", "items.parquet", "out/scores.safetensors", "out/run.json"])
-def test_a_folder_where_an_output_file_should_be_is_refused(name, scored, models, pairs, tmp_path, capsys):
+def test_a_folder_where_an_output_file_should_be_is_refused(name, scored, request_for_scores, tmp_path, capsys):
     (tmp_path / name).mkdir(parents=True)
-    model = ["--model", models["gpt2"], "--data", pairs]
     module, flags = {
         "set.json": (select, ["--scores", scored, "--out", tmp_path / name]),
-        "items.parquet": (evaluate, [*model, "--out", tmp_path / name]),
-    }.get(name, (score, [*model, "--out", tmp_path / "out"]))
+        "items.parquet": (evaluate, [*request_for_scores, "--out", tmp_path / name]),
+    }.get(name, (score, request_for_scores))
     refused(capsys, Path(name).name, module, *flags)
     assert files_in(tmp_path) == []
+
+
+# --- how a command ends ---
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (RequestError("two\nlines  of it"), 2, "name: error: two lines of it"),
+        (FailedError("it\ndid not"), 1, "name: failed: it did not"),
+        (KeyboardInterrupt(), 130, "name: interrupted, nothing was written"),
+    ],
+)
+def test_each_bad_end_has_its_exit_code_and_one_line(error, code, line, capsys):
+    def work():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_command("name", work)
+    assert ended.value.code == code
+    assert capsys.readouterr() == ("", line + "\n")
+
+
+@pytest.mark.parametrize(("result", "printed"), [({"a": [1, None]}, {"a": [1, None]}), (Path("a/b"), "a/b")])
+def test_a_result_is_printed_as_json_or_as_a_path(result, printed, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_command("name", lambda: result)
+    assert ended.value.code == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out) if isinstance(result, dict) else out.removesuffix("\n")) == printed
+    assert err == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_alone(terminal, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress(4000, "scoring") as bar:
+        bar.update(1000)
+    shown = stream.getvalue()
+    if terminal:
+        # How much of all, the time left after `<`, and the rate.
+        assert re.search(r"scoring.*1\.00k/4\.00k.*<.*tok/s", shown)
+    else:
+        assert shown == ""
 
 
 # --- in processes of their own ---

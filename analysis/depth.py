@@ -163,7 +163,7 @@ def run(config: DepthConfig) -> dict[str, Any]:
         raise RequestError(f"--out must be an .html file, found {config.out}")
     sets = [NeuronSet.load(path) for path in config.sets]
     figure = depth_figure(sets, config.title)
-    require_writable(config.out.parent)
+    require_writable(config.out.parent, config.out.name)
     write_html(figure, config.out)
     table = depth_table(sets)
     shares = {

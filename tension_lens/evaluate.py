@@ -47,8 +47,12 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         raise RequestError(f"--out must be a .parquet file, found {config.out}")
     if config.random < 0 or (config.random and config.ablate is None):
         raise RequestError("--random N needs --ablate, whose size the N controls have")
+    if config.ablation == "mean" and config.ablate is None:
+        raise RequestError("--ablation mean needs --ablate, which says what to switch off")
+    if config.means is not None and config.ablation != "mean":
+        raise RequestError("--means is read by --ablation mean alone")
     off = None if config.ablate is None else NeuronSet.load(config.ablate)
-    require_writable(config.out.parent)
+    require_writable(config.out.parent, config.out.name)
     opened = open_run(config, config.long)
     if off is not None:
         off.require_fits(opened.model.n_layers, opened.model.d_mlp, what=f"model {config.model}")

@@ -44,8 +44,9 @@ def _reads_before_activation(model: "HookedTransformer", site: str) -> bool:
 def reading(model: "HookedTransformer", site: str, read: Read) -> Iterator[None]:
     """While the context lasts, every forward pass calls `read(layer, activations)` once a layer.
 
-    Activations are Float[Tensor, "batch pos d_mlp"] at the site, after any hook that entered before. The tensor may be
-    reused by the model: copy what is to be kept.
+    Activations are Float[Tensor, "batch pos d_mlp"] at the site. At `post` (and at `gate` of GPT-2) replacements that
+    entered before are seen; at `gate` of a gated MLP the activation is the one the network computes, since replacements
+    are written behind it. The tensor may be reused by the model: copy what is to be kept.
     """
     with ExitStack() as stack:
         for layer, block in enumerate(model.blocks):

@@ -56,12 +56,12 @@ class NeuronSet:
         """
         content = read_json(path, "neuron set")
         try:
-            neurons = tuple((int(layer), int(index)) for layer, index in content["neurons"])
+            neurons = tuple((_whole(layer), _whole(index)) for layer, index in content["neurons"])
             return cls(
                 str(content["name"]),
                 str(content["site"]),
-                int(content["n_layers"]),
-                int(content["d_mlp"]),
+                _whole(content["n_layers"]),
+                _whole(content["d_mlp"]),
                 neurons,
                 dict(content.get("origin", {})),
             )
@@ -131,6 +131,12 @@ class NeuronSet:
         for layer, index in self.neurons:
             layers.setdefault(layer, []).append(index)
         return layers
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int:
+        raise TypeError(f"must be a whole number, found {number!r}")
+    return number
 
 
 def require_percent(top: float) -> float:
@@ -208,13 +214,16 @@ def overlap(a: NeuronSet, b: NeuronSet) -> Overlap:
     from scipy.stats import hypergeom
 
     shared, union = len(a & b), len(a | b)
-    chance = hypergeom(a.n_layers * a.d_mlp, len(a), len(b))
-    low, high = chance.support()
-    counts = np.arange(low, high + 1)
     if union == 0:
         return Overlap(0, 0, float("nan"), 0.0, float("nan"), 1.0)
+    total = a.n_layers * a.d_mlp
+    chance = hypergeom(total, len(a), len(b))
+    low, high = chance.support()
+    counts = np.arange(low, high + 1)
     expected_jaccard = float((chance.pmf(counts) * counts / (len(a) + len(b) - counts)).sum())
-    return Overlap(shared, union, shared / union, float(chance.mean()), expected_jaccard, float(chance.sf(shared - 1)))
+    return Overlap(
+        shared, union, shared / union, len(a) * len(b) / total, expected_jaccard, float(chance.sf(shared - 1))
+    )
 
 
 def bucket_of(layer: int, n_layers: int) -> str:

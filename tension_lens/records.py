@@ -67,8 +67,8 @@ def read_json(path: Path, what: str) -> Any:
         raise RequestError(f"{what} {path}{where} is not JSON: {error}") from error
 
 
-def require_writable(folder: Path) -> None:
-    """Find out before the work, not after it, that results cannot be stored in a folder (made if missing).
+def require_writable(folder: Path, *names: str) -> None:
+    """Find out before the work, not after it, that files of these names cannot be stored in a folder (made if missing).
 
     Raises:
         RequestError: if they cannot.
@@ -79,6 +79,9 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise RequestError(f"output folder {folder} is not writable: {error.strerror}") from error
+    for name in names:
+        if (folder / name).is_dir():
+            raise RequestError(f"output file {folder / name} cannot be written: a folder has that name")
 
 
 def sha256_of_files(paths: Iterable[Path]) -> str:

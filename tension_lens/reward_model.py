@@ -66,9 +66,11 @@ class RewardModelCard:
             return cls()
         content = read_json(path, "reward model card")
         try:
+            if not isinstance(content.get("eos_appended", False), bool):
+                raise ValueError(f"eos_appended must be true or false, found {content['eos_appended']!r}")
             return cls(
                 template=check_template(content.get("template", HH_TEMPLATE)),
-                eos_appended=bool(content.get("eos_appended", False)),
+                eos_appended=content.get("eos_appended", False),
                 objective=content.get("objective"),
                 seed=content.get("seed"),
                 backbone=content.get("backbone"),
@@ -125,6 +127,7 @@ def load_hugging_face(folder: Path, head_seed: int | None = None) -> Any:
         RequestError: if the architecture is not supported, there are no safetensors weights, the score head is missing
             or has not one label, or any other weight is missing.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -133,7 +136,7 @@ def load_hugging_face(folder: Path, head_seed: int | None = None) -> Any:
     with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise RequestError(f"{folder}/config.json cannot be used: {' '.join(str(error).split())[:200]}") from error
         require_supported(config)
         if not list(folder.glob("*.safetensors")):
@@ -233,10 +236,9 @@ class HookedRewardModel:
         folder = resolve_model(str(model))
         card = RewardModelCard.load(folder)
         hf_model = load_hugging_face(folder, head_seed=0 if headless else None)
-        pad = hf_model.config.pad_token_id
         loaded = cls(
             hooked=to_hooked(hf_model),
-            tokenizer=_load_tokenizer(folder, card, pad),
+            tokenizer=_load_tokenizer(folder, card, hf_model.config),
             card=card,
             name=str(model),
             weights_sha256=sha256_of_files(folder.glob("*.safetensors")),
@@ -326,7 +328,7 @@ class HookedRewardModel:
         return float((expected - found).abs().max())
 
 
-def _load_tokenizer(folder: Path, card: RewardModelCard, pad_token_id: int | None) -> TextTokenizer:
+def _load_tokenizer(folder: Path, card: RewardModelCard, config: Any) -> TextTokenizer:
     from transformers import AutoTokenizer
 
     with quiet_transformers():
@@ -336,6 +338,15 @@ def _load_tokenizer(folder: Path, card: RewardModelCard, pad_token_id: int | Non
             raise RequestError(
                 f"tokenizer in {folder} cannot be loaded: {' '.join(str(error).split())[:200]}"
             ) from error
+    pad_token_id = config.pad_token_id
+    ids = tokenizer.get_vocab().values()
+    if len(ids) <= len(tokenizer.all_special_ids):
+        raise RequestError(f"model folder {folder} holds no tokenizer files, or an empty vocabulary")
+    if max(*ids, pad_token_id or 0) >= config.vocab_size:
+        raise RequestError(
+            f"the tokenizer in {folder}, or its pad token, has ids up to {max(*ids, pad_token_id or 0)}, "
+            f"the model embeds {config.vocab_size} tokens"
+        )
     # An appended EOS is read only where it is not the pad token; elsewhere no token before it can see it.
     append = card.eos_appended and tokenizer.eos_token_id is not None and tokenizer.eos_token_id != pad_token_id
     return TextTokenizer(tokenizer, card.template, pad_token_id, append)

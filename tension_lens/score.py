@@ -42,7 +42,7 @@ def run(config: ScoreConfig) -> dict[str, Any]:
 
     require_one_of("site", config.site, SITES)
     require_one_of("scope", config.scope, SCOPES)
-    require_writable(config.out)
+    require_writable(config.out, SCORES_FILE, RUN_FILE)
     opened = open_run(config, config.long)
     model, base = opened.model, None
     if config.base is not None:

@@ -56,7 +56,7 @@ def _select(folder: Path, config: SelectConfig) -> dict[str, Any]:
     importance = scores.importance(config.statistic)
     origin = {"statistic": config.statistic, "scope": scores.scope, **scores.metadata}
     selected = top_percent(importance, config.top, config.out.stem, scores.site, **origin)
-    require_writable(config.out.parent)
+    require_writable(config.out.parent, config.out.name)
     selected.save(config.out)
     return {"set": str(config.out), "neurons": len(selected), "of": importance.size}
 
@@ -64,7 +64,7 @@ def _select(folder: Path, config: SelectConfig) -> dict[str, Any]:
 def _partition(helpful_path: Path, harmless_path: Path, out: Path) -> dict[str, Any]:
     helpful, harmless = NeuronSet.load(helpful_path), NeuronSet.load(harmless_path)
     parts, shared = partition(helpful, harmless), overlap(helpful, harmless)
-    require_writable(out)
+    require_writable(out, *(f"{name}.json" for name in parts))
     for name, part in parts.items():
         part.save(out / f"{name}.json")
     sizes = {name: len(part) for name, part in parts.items()}

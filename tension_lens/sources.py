@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
@@ -139,6 +140,8 @@ def _sample(objective: str, split: str) -> list[Comparison]:
 def _hh_comparisons(rows: Iterable[dict[str, Any]], subset: str | None, dropped: Counter[str]) -> Iterable[Comparison]:
     for number, row in enumerate(rows):
         chosen, rejected = row["chosen"], row["rejected"]
+        if not isinstance(chosen, str) or not isinstance(rejected, str):
+            raise RequestError(f"row {number} of {subset or 'the sample'}: a transcript must be a string")
         if flaw := transcript_flaw(chosen, rejected):
             dropped[flaw] += 1
             continue
@@ -197,7 +200,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     try:
         rows = _parquet_rows(path) if path.name.endswith(".parquet") else _json_rows(path)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise RequestError(f"data file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not rows:
         raise RequestError(f"data file {path} is empty")
@@ -209,6 +212,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 raise RequestError(
                     f"data file {path}, row {number}: column {column!r} is missing; found {', '.join(map(str, row))}"
                 )
+            _responses(row[column], f"data file {path}, row {number}: column {column!r}")
     return rows
 
 
@@ -223,6 +227,8 @@ def _json_rows(path: Path) -> list[Any]:
             rows = json.loads(text)
         except json.JSONDecodeError as error:
             raise RequestError(f"data file {path}, line {error.lineno}: malformed JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"data file {path}: JSON that cannot be read: {error}") from error
         if not isinstance(rows, list):
             raise RequestError(f"data file {path}: must hold a list of objects, found {type(rows).__name__}")
         return rows
@@ -232,8 +238,9 @@ def _json_rows(path: Path) -> list[Any]:
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise RequestError(f"data file {path}, line {number}: malformed JSON: {error.msg}") from error
+            except (ValueError, RecursionError) as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+                raise RequestError(f"data file {path}, line {number}: malformed JSON: {reason}") from error
     return rows
 
 
@@ -258,6 +265,8 @@ def _local(path: Path) -> Iterable[Comparison]:
             prompt, chosen, rejected = _common_prompt(chosen, rejected)
         elif not isinstance(prompt, str):
             raise RequestError(f"{where}: column 'prompt' must be a string, found {type(prompt).__name__}")
+        else:
+            _require_whole_characters(prompt, f"{where}: column 'prompt'")
         subset = stem if row.get("subset") is None else str(row["subset"])
         name = str(number) if row.get("id") is None else str(row["id"])
         task_type = HH_TASK_TYPES.get(subset, subset if subset in OBJECTIVES[:2] else "unknown")
@@ -268,7 +277,16 @@ def _responses(value: Any, where: str) -> tuple[str, ...]:
     responses = [value] if isinstance(value, str) else value
     if not isinstance(responses, list) or not responses or not all(isinstance(text, str) for text in responses):
         raise RequestError(f"{where} must be a string or a list of strings with at least one")
+    for text in responses:
+        _require_whole_characters(text, where)
     return tuple(responses)
+
+
+def _require_whole_characters(text: str, where: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RequestError(f"{where} holds half a character (a lone surrogate) at {error.start}") from error
 
 
 def _common_prompt(chosen: tuple[str, ...], rejected: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

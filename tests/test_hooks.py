@@ -196,12 +196,12 @@ def test_the_inner_context_wins_over_an_outer_one_at_the_other_site(models, fami
         torch.testing.assert_close(model.rewards(TEXTS), expected, atol=1e-5, rtol=0)
 
 
-def test_what_was_replaced_before_is_read(models, family, site):
+def test_what_was_replaced_before_is_read_at_post(models, family):
     _, model = models[family]
     (ids,) = model.encode(TEXTS[:1])
-    plain, _ = read_all(model, ids, site)
-    with replacing(model.hooked, site, OUTER):
-        seen, _ = read_all(model, ids, site)
+    plain, _ = read_all(model, ids, "post")
+    with replacing(model.hooked, "post", OUTER):
+        seen, _ = read_all(model, ids, "post")
     untouched = [i for i in range(model.d_mlp) if i not in (1, 30)]
     assert torch.equal(seen[0][0, :, untouched], plain[0][0, :, untouched])
     for layer, (index, values) in OUTER.items():

@@ -266,16 +266,6 @@ def test_the_cache_of_transformer_lens_holds_what_the_value_head_reads(models, f
         torch.testing.assert_close(reference.score(norm(residual))[:, 0], expected, atol=1e-5, rtol=0)
 
 
-def test_the_logit_attribution_of_transformer_lens_adds_up_to_the_reward(models, family):
-    _, model = models[family]
-    (ids,) = model.encode(TEXTS[:1])
-    rewards, cache = model.hooked.run_with_cache(torch.tensor([ids]))
-    parts = cache.decompose_resid()
-    # Logit 0 is the reward, the only "token" there is to predict.
-    attributions = cache.logit_attrs(parts, tokens=torch.zeros(1, len(ids), dtype=torch.long))
-    torch.testing.assert_close(attributions.sum(0) + model.hooked.b_U, rewards[..., 0], atol=1e-4, rtol=0)
-
-
 def test_the_parts_of_the_residual_stream_add_up_to_what_the_value_head_reads(models, family):
     _, model = models[family]
     (ids,) = model.encode(TEXTS[:1])

@@ -341,7 +341,7 @@ def _load_tokenizer(folder: Path, card: RewardModelCard, config: Any) -> TextTok
     pad_token_id = config.pad_token_id
     ids = tokenizer.get_vocab().values()
     if len(ids) <= len(tokenizer.all_special_ids):
-        raise RequestError(f"model folder {folder} holds no tokenizer files, or an empty vocabulary")
+        raise RequestError(f"tokenizer in {folder} cannot be loaded: its files are missing, or its vocabulary is empty")
     if max(*ids, pad_token_id or 0) >= config.vocab_size:
         raise RequestError(
             f"the tokenizer in {folder}, or its pad token, has ids up to {max(*ids, pad_token_id or 0)}, "

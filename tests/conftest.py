@@ -8,7 +8,6 @@ import pytest
 import torch
 from parts import FAMILIES, PAIRS, SHARED_DATA, make_reward_model, save_checkpoint, write_pairs
 
-
 # Many small tensors: threads cost more than they bring, most of all where tests run side by side.
 torch.set_num_threads(1)
 

@@ -7,13 +7,13 @@ import sys
 import pytest
 import torch
 from parts import make_reward_model, save_checkpoint, write_pairs
-from train.__main__ import trainer_config
-from train.reward import TrainConfig, run
-from train.settings import backbone_folder_or_id
 from transformers import AutoModelForSequenceClassification
 
 from tension_lens.errors import RequestError
 from tension_lens.reward_model import HookedRewardModel
+from train.__main__ import trainer_config
+from train.reward import TrainConfig, run
+from train.settings import backbone_folder_or_id
 
 N_PAIRS = 60
 

@@ -168,9 +168,7 @@ def _neurons(results: Results, tables: dict[str, pd.DataFrame]) -> Iterator[Sect
         caption = depth_caption(sets)
         exhibits.append(Exhibit("depth", "Depth of the neuron sets", caption, figure, numbers="table-depth"))
     for number, (run, of_run) in enumerate(sets.items()):
-        each = depth_figure([of_run[one].renamed(one) for one in OBJECTIVES if one in of_run])
-        each.update_layout(title=None, margin_t=60)
-        each.for_each_trace(lambda trace, run=run: trace.update(meta=about[run]))
+        each = depth_figure([of_run[one].renamed(one) for one in OBJECTIVES if one in of_run], meta=about[run])
         exhibits.append(Exhibit(f"depth-{number}", f"Depth by layer: {run}", BY_LAYER, each, numbers="table-depth"))
     parted = {run: found for run, found in results.sets.items() if all(part in found for part in PARTS)}
     if parted:

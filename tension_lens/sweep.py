@@ -133,15 +133,10 @@ def run(config: SweepConfig) -> dict[str, Any]:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     card = opened.model.card
     about = {"backbone": card.backbone, "seed": card.seed, "objective": card.objective}
-    note = tests_note(len(sets))
+    note = f"McNemar's exact p, Holm-corrected over the {len(sets)} choices of this table"
     record = opened.record("tension_lens.sweep", config, seconds, work, model=about, correction=note)
     record.save(config.out / RUN_FILE)
     return {"table": str(config.out / SWEEP_FILE), "conditions": len(conditions), "n": len(tables["intact"])}
-
-
-def tests_note(size: int) -> str:
-    """How the p-values of a sweep are corrected."""
-    return f"McNemar's exact p, Holm-corrected over the {size} choices of this table"
 
 
 if __name__ == "__main__":

@@ -95,8 +95,7 @@ def mean_activations(config: EvaluateConfig, opened: Opened, site: str) -> Any:
     """
     if config.means is not None:
         scores = NeuronScores.load(config.means)
-        if scores.metadata.get("weights_sha256") != opened.model.weights_sha256:
-            raise RequestError(f"{config.means} holds scores of another model than {config.model}")
+        scores.require_of_model(opened.model.weights_sha256, config.means, config.model)
         if scores.site != site:
             raise RequestError(f"{config.means} was read at site {scores.site}, the neuron set at {site}")
     else:

@@ -1,9 +1,8 @@
 """The top-examples index: of every neuron the few comparisons, and the token of each, at which it is most active."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,15 +18,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tension_lens.packing import TokenizedText
-    from tension_lens.reward_model import HookedRewardModel
 
 EXAMPLES_FILE = "examples.safetensors"
 _TENSORS = {"value": np.float32, "item": np.int32, "side": np.int8, "response": np.int16, "position": np.int32}
 _FIELDS = ("values", "items", "sides", "responses", "positions")
 _METADATA_KEY = "tension_lens"
 _SAID = {"site", "scope", "data", "data_sha256", "comparisons", "model", "weights_sha256"}
-Places = Sequence[tuple[int, int, int]]
-"""(item, side, response) of texts, those of an item together; side is an index into `SIDES`."""
+RESPONSE_BITS, POSITION_BITS = 15, 17
+ITEM_AT = 1 + RESPONSE_BITS + POSITION_BITS
+NOTHING = -1
+"""The code of a rank that no comparison has taken."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,57 @@ class TopExamples:
         return cls(**dict(zip(_FIELDS, columns, strict=True)), metadata=metadata)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Neighbouring tokens of one text, and the rows of a batch that hold their activations."""
+
+    rows: slice
+    text: "TokenizedText"
+    position: int
+    """In the text, of the first of them."""
+
+    def code(self) -> int:
+        """Item, side, response and position of the first token as one number; those of the others follow it.
+
+        Numbers are in the order of the data. There is room for 2³⁰ comparisons of 2¹⁵ responses of 2¹⁷ tokens.
+        """
+        text = self.text
+        response = (text.item << 1 | SIDES.index(text.side)) << RESPONSE_BITS | text.response
+        return response << POSITION_BITS | self.position
+
+
+def places_of(
+    texts: "Sequence[TokenizedText]", rows: "Sequence[Int[np.ndarray, '_']]", scope: str
+) -> list[list[Place]]:
+    """Where the tokens in scope of each comparison lie in a batch; a row that several texts share is the first one's.
+
+    Args:
+        texts: of the batch.
+        rows: of each text the rows of its tokens, first to last.
+        scope: `all`, `response` or `last`.
+    """
+    found: dict[int, list[Place]] = {}
+    seen = np.zeros(1 + max(int(mine.max()) for mine in rows), dtype=bool)
+    whole = [Place(slice(0), text, 0).code() for text in texts]
+    for number in np.argsort(whole):
+        text = texts[number]
+        first, end = text.in_scope(scope)
+        mine = rows[number][first:end]
+        fresh = np.flatnonzero(~seen[mine])
+        seen[mine] = True
+        mine = mine[fresh]
+        apart = (np.diff(mine) != 1) | (np.diff(fresh) != 1)
+        for run in np.split(np.arange(len(fresh)), 1 + np.flatnonzero(apart)) if len(fresh) else ():
+            where = slice(int(mine[run[0]]), int(mine[run[-1]]) + 1)
+            found.setdefault(text.item, []).append(Place(where, text, first + int(fresh[run[0]])))
+    return list(found.values())
+
+
 class ExampleAccumulator:
-    """The best examples so far. Memory is O(neurons · K), whatever is seen; of equal ones the earlier is kept.
+    """The best examples so far, whatever the order in which they come. Memory is O(neurons · K).
+
+    Of a comparison only the token with the neuron's largest |activation| counts, so that the K examples are of K
+    comparisons. Of equal ones the one that is earlier in the data is kept.
 
     Args:
         shape: (n_layers, d_mlp).
@@ -118,122 +167,72 @@ class ExampleAccumulator:
         import torch
 
         layers, neurons = shape
-        self.kept = [torch.zeros((5, count, neurons), device=device, dtype=torch.float64) for _ in range(layers)]
-        """Of each layer (value, item, side, response, position); float64 holds every index exactly."""
-        for one in self.kept:
-            one[1] = -1
+        self.values = [torch.zeros((count, neurons), device=device) for _ in range(layers)]
+        self.codes = [torch.full((count, neurons), NOTHING, device=device) for _ in range(layers)]
+        """`Place.code`, of each value."""
 
-    def update(
-        self,
-        layer: int,
-        activations: 'Float[Tensor, "text pos d_mlp"]',
-        in_scope: "Tensor",
-        places: Places,
-    ) -> None:
-        """Add one layer's activations of whole comparisons.
+    def update(self, layer: int, activations: 'Float[Tensor, "row d_mlp"]', places: Sequence[Sequence[Place]]) -> None:
+        """Add one layer's activations.
 
         Args:
             layer: which one.
-            activations: of every text, padded.
-            in_scope: which tokens count, Bool[Tensor, "text pos"].
-            places: where each text comes from.
+            activations: of a batch.
+            places: of each comparison, as `places_of` gives them. Texts of one comparison may come in several batches.
         """
         import torch
 
-        # A token out of scope has magnitude -1, below every activation's.
-        magnitudes = activations.float().abs().masked_fill(~in_scope[..., None], -1.0)
-        best, where = magnitudes.max(1)
-        found = [self.kept[layer]]
-        start = 0
-        for _, texts in groupby(places, key=lambda place: place[0]):
-            members = list(texts)
-            top, row = best[start : start + len(members)].max(0)
-            rows = row + start
-            position = where.gather(0, rows[None])[0]
-            value = activations[rows, position, torch.arange(len(rows), device=rows.device)].float()
-            place = torch.tensor(members, device=rows.device, dtype=torch.float64)[row].T
-            one = torch.cat([value.double()[None], place, position.double()[None]])
-            one[1] = torch.where(top < 0, -1.0, one[1])
-            found.append(one[:, None])
-            start += len(members)
-        everything = torch.cat(found, dim=1)
-        size = torch.where(everything[1] < 0, -1.0, everything[0].abs())
-        order = size.sort(dim=0, descending=True, stable=True).indices[: self.kept[layer].shape[1]]
-        self.kept[layer] = everything.gather(1, order.expand(5, -1, -1))
+        best = [self._best_of(activations, of_item) for of_item in places]
+        if not best:
+            return
+        values, codes = (torch.stack(column) for column in zip(*best, strict=True))
+        kept, their_codes = self.values[layer], self.codes[layer]
+        sizes, new_sizes = torch.where(their_codes == NOTHING, -1.0, kept.abs()), values.abs()
+        # A comparison that is kept already keeps its better token alone.
+        items, new_items = their_codes >> ITEM_AT, codes >> ITEM_AT
+        same = items[:, None] == new_items[None]
+        better = (new_sizes[None] > sizes[:, None]) | (
+            (new_sizes[None] == sizes[:, None]) & (codes[None] < their_codes[:, None])
+        )
+        sizes = sizes.masked_fill((same & better).any(1), -1.0)
+        new_sizes = new_sizes.masked_fill((same & ~better).any(0), -1.0)
+        every_value, every_code = torch.cat([kept, values]), torch.cat([their_codes, codes])
+        size = torch.cat([sizes, new_sizes])
+        order = every_code.sort(dim=0, stable=True).indices
+        order = order.gather(0, size.gather(0, order).sort(dim=0, descending=True, stable=True).indices[: len(kept)])
+        gone = size.gather(0, order) < 0
+        self.values[layer] = every_value.gather(0, order).masked_fill(gone, 0.0)
+        self.codes[layer] = every_code.gather(0, order).masked_fill(gone, NOTHING)
+
+    @staticmethod
+    def _best_of(
+        activations: 'Float[Tensor, "row d_mlp"]', places: Sequence[Place]
+    ) -> "tuple[Float[Tensor, 'd_mlp'], Int[Tensor, 'd_mlp']]":
+        """Of each neuron the activation of largest magnitude at any of some places, with its code."""
+        import torch
+
+        values, codes = [], []
+        for place in places:
+            rows = activations[place.rows].float()
+            where = rows.abs().argmax(0)
+            values.append(rows.gather(0, where[None])[0])
+            codes.append(where + place.code())
+        every = torch.stack(values)
+        first = every.abs().argmax(0)[None]
+        return every.gather(0, first)[0], torch.stack(codes).gather(0, first)[0]
 
     def finish(self, metadata: dict[str, str]) -> TopExamples:
         """The index of what was seen."""
         import torch
 
-        columns = torch.stack(self.kept).permute(1, 0, 3, 2).cpu().numpy()
+        values, codes = (torch.stack(one).permute(0, 2, 1).cpu().numpy() for one in (self.values, self.codes))
+        text = codes >> POSITION_BITS
+        parts = {
+            "items": codes >> ITEM_AT,
+            "sides": text >> RESPONSE_BITS & 1,
+            "responses": text & ((1 << RESPONSE_BITS) - 1),
+            "positions": codes & ((1 << POSITION_BITS) - 1),
+        }
+        nothing = codes == NOTHING
+        columns = [values, *(np.where(nothing, -(name == "items"), part) for name, part in parts.items())]
         typed = [column.astype(kind) for column, kind in zip(columns, _TENSORS.values(), strict=True)]
         return TopExamples(**dict(zip(_FIELDS, typed, strict=True)), metadata=metadata)
-
-
-def stream_examples(
-    model: "HookedRewardModel",
-    texts: "Sequence[TokenizedText]",
-    *,
-    site: str,
-    scope: str,
-    count: int,
-    token_budget: int,
-) -> Iterator[tuple[int, ExampleAccumulator]]:
-    """Run comparisons through the model and keep, of every neuron, those with the largest |activation|.
-
-    Of a comparison only the token with the neuron's largest |activation| counts, so that the K examples are of K
-    comparisons. Yields after every batch (tokens done in it, the accumulator); the last yield has seen everything.
-
-    Args:
-        model: the reward model.
-        texts: what to run, in source order (the texts of a comparison together).
-        site: `post` or `gate`.
-        scope: `all`, `response` or `last`: which tokens count.
-        count: K.
-        token_budget: most tokens of a batch, padding counted; the texts of one comparison stay together.
-    """
-    import torch
-
-    from tension_lens.hooks import reading
-    from tension_lens.packing import padded
-
-    accumulator = ExampleAccumulator((model.n_layers, model.d_mlp), count, model.device)
-    for group in _groups(texts, token_budget):
-        batch = padded(group, model.pad_id, model.device)
-        mask = torch.zeros(batch.tokens.shape, dtype=torch.bool, device=model.device)
-        for row, text in enumerate(group):
-            first, end = {
-                "all": (0, len(text.ids)),
-                "response": (text.response_start, len(text.ids)),
-                "last": (text.pooled, text.pooled + 1),
-            }[scope]
-            mask[row, first:end] = True
-        places = _places(group)
-
-        def keep(layer: int, activations: "Tensor", mask: "Tensor" = mask, places: Places = places) -> None:
-            accumulator.update(layer, activations, mask, places)
-
-        with torch.no_grad(), reading(model.hooked, site, keep):
-            model.hooked(batch.tokens)
-        yield sum(len(text.ids) for text in group), accumulator
-
-
-def _groups(texts: "Sequence[TokenizedText]", token_budget: int) -> "Iterator[list[TokenizedText]]":
-    group: "list[TokenizedText]" = []
-    for _, members in groupby(texts, key=lambda text: text.item):
-        more = [*group, *members]
-        if group and len(more) * max(len(text.ids) for text in more) > token_budget:
-            yield group
-            more = more[len(group) :]
-        group = more
-    if group:
-        yield group
-
-
-def _places(texts: "Sequence[TokenizedText]") -> Places:
-    places: list[tuple[int, int, int]] = []
-    for text in texts:
-        side = SIDES.index(text.side)
-        before = sum(place[:2] == (text.item, side) for place in places)
-        places.append((text.item, side, before))
-    return places

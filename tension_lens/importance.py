@@ -18,6 +18,7 @@ from tension_lens.vocabulary import OPTIONAL_STATISTICS, SIDES, STATISTICS, requ
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tension_lens.examples import ExampleAccumulator, Place
     from tension_lens.packing import Batch, TokenizedText
     from tension_lens.packs import Pack
     from tension_lens.reward_model import HookedRewardModel
@@ -72,6 +73,15 @@ class NeuronScores:
         importance: Float[np.ndarray, "layer neuron"] = (chosen + rejected) / 2
         return importance
 
+    def require_of_model(self, weights_sha256: str, folder: Path, model: str | Path) -> None:
+        """Check that these scores, read from a folder, are of the model with those weights.
+
+        Raises:
+            RequestError: if they are not.
+        """
+        if self.metadata.get("weights_sha256") != weights_sha256:
+            raise RequestError(f"{folder} holds scores of another model than {model}")
+
     def save(self, folder: Path) -> None:
         """Write `scores.safetensors` into a folder."""
         from safetensors.numpy import save
@@ -121,23 +131,14 @@ def _ordered(file: bytes) -> bytes:
 
 
 def in_scope(batch: "Batch", scope: str) -> dict[str, "Tensor"]:
-    """Which tokens of a batch count, for each side: Bool[Tensor, "batch pos"].
-
-    `all`: every token of the text; `response`: from the first token that holds a character of the response; `last`:
-    the pooled token.
-    """
+    """Which tokens of a batch count, for each side: Bool[Tensor, "batch pos"]."""
     import torch
 
-    def column(numbers: list[int]) -> "Tensor":
-        return torch.tensor(numbers, device=batch.tokens.device)[:, None]
-
+    first, end = torch.tensor([text.in_scope(scope) for text in batch.texts], device=batch.tokens.device).T[..., None]
     positions = batch.positions()
-    if scope == "last":
-        mask = positions == column([text.pooled for text in batch.texts])
-    else:
-        first = column([text.response_start if scope == "response" else 0 for text in batch.texts])
-        mask = (positions >= first) & (positions < column([len(text.ids) for text in batch.texts]))
-    return {side: mask & column([text.side == side for text in batch.texts]) for side in SIDES}
+    mask = (positions >= first) & (positions < end)
+    of_side = {side: [text.side == side for text in batch.texts] for side in SIDES}
+    return {side: mask & torch.tensor(own, device=mask.device)[:, None] for side, own in of_side.items()}
 
 
 def stream_statistics(
@@ -148,6 +149,7 @@ def stream_statistics(
     scope: str,
     token_budget: int,
     base: "HookedRewardModel | None" = None,
+    examples: "ExampleAccumulator | None" = None,
 ) -> Iterator[tuple[int, dict[str, ActivationAccumulator]]]:
     """Run texts through the model in batches and accumulate the statistics of every neuron in one pass.
 
@@ -161,8 +163,10 @@ def stream_statistics(
         scope: `all`, `response` or `last`.
         token_budget: most tokens of a batch, padding and distinct tokens counted.
         base: the backbone before fine-tuning, of the same shape, to add `change_rms`.
+        examples: where each neuron is most active, found in the same pass.
     """
     from tension_lens.engine import plan
+    from tension_lens.examples import places_of
     from tension_lens.packing import padded
     from tension_lens.packs import Pack
 
@@ -170,16 +174,24 @@ def stream_statistics(
     sides = {side: ActivationAccumulator(shape, base is not None, model.device) for side in SIDES}
     for batch in plan([model] if base is None else [model, base], texts, token_budget):
         if isinstance(batch, Pack) and not batch.by_text:
-            add: Add = partial(add_packed, sides, blocks_of(batch.weights(scope)))
+            adds: list[Add] = [partial(add_packed, sides, blocks_of(batch.weights(scope)))]
+            rows = batch.rows
         else:
             shown = padded(batch.texts, model.pad_id, model.device)
-            add = partial(add_padded, sides, in_scope(shown, scope))
-        _run_through_layers(model, base, batch, site, add)
+            adds = [partial(add_padded, sides, in_scope(shown, scope))]
+            rows = tuple(np.arange(shown.tokens.numel()).reshape(shown.tokens.shape))
+        if examples is not None:
+            adds.append(_looking(examples, places_of(batch.texts, rows, scope)))
+        _run_through_layers(model, base, batch, site, adds)
         yield sum(len(text.ids) for text in batch.texts), sides
 
 
+def _looking(examples: "ExampleAccumulator", places: "Sequence[Sequence[Place]]") -> Add:
+    return lambda layer, activations, _: examples.update(layer, activations.flatten(0, 1), places)
+
+
 def _run_through_layers(
-    model: "HookedRewardModel", base: "HookedRewardModel | None", batch: "Batch | Pack", site: str, add: "Add"
+    model: "HookedRewardModel", base: "HookedRewardModel | None", batch: "Batch | Pack", site: str, adds: Sequence[Add]
 ) -> None:
     from tension_lens.hooks import reading
 
@@ -191,7 +203,13 @@ def _run_through_layers(
     if base is not None:
         with reading(base.hooked, site, keep):
             base.activate(batch)
-    with reading(model.hooked, site, lambda layer, activations: add(layer, activations, before.pop(layer, None))):
+
+    def see(layer: int, activations: "Tensor") -> None:
+        of_base = before.pop(layer, None)
+        for add in adds:
+            add(layer, activations, of_base)
+
+    with reading(model.hooked, site, see):
         model.activate(batch)
 
 

@@ -1,7 +1,7 @@
 """Texts to tokens, the length policy, the pooled token, and padded batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -32,6 +32,20 @@ class TokenizedText:
     """Index of the first token that holds a character of the response; `len(ids)` if none is left."""
     pooled: int
     """Index of the token at which the reward is read."""
+    response: int = 0
+    """Which of its side's responses it is, from 0."""
+
+    def in_scope(self, scope: str) -> tuple[int, int]:
+        """The tokens that count, from the first to before the second number.
+
+        `all`: every token of the text; `response`: from the first token that holds a character of the response; `last`:
+        the pooled token.
+        """
+        return {
+            "all": (0, len(self.ids)),
+            "response": (self.response_start, len(self.ids)),
+            "last": (self.pooled, self.pooled + 1),
+        }[scope]
 
 
 @dataclass(frozen=True)
@@ -93,12 +107,12 @@ class TextTokenizer:
         Raises:
             RequestError: if a text has no tokens.
         """
-        parts, sides = [], []
+        parts, responses = [], []
         for side in SIDES:
-            for response in comparison.side(side):
+            for number, response in enumerate(comparison.side(side)):
                 pair = (comparison.prompt, response)
                 parts.append(render(*pair, self.template) if comparison.templated else pair)
-                sides.append(side)
+                responses.append((side, number))
         encoded = self.tokenizer(
             [prompt + response for prompt, response in parts],
             add_special_tokens=False,
@@ -106,9 +120,9 @@ class TextTokenizer:
             return_attention_mask=False,
             verbose=False,
         )
-        rows = zip(sides, parts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        rows = zip(responses, parts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         texts = []
-        for side, (prompt, _), ids, offsets in rows:
+        for (side, number), (prompt, _), ids, offsets in rows:
             if not ids:
                 name = comparison.id
                 raise RequestError(
@@ -117,7 +131,8 @@ class TextTokenizer:
             start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
             if self.append_eos:
                 ids.append(self.tokenizer.eos_token_id)
-            texts.append(TokenizedText(item, side, tuple(ids), start, pooled_position(ids, self.pad_token_id)))
+            pooled = pooled_position(ids, self.pad_token_id)
+            texts.append(TokenizedText(item, side, tuple(ids), start, pooled, number))
         return texts
 
     def truncated(self, text: TokenizedText, length: int) -> TokenizedText:
@@ -126,7 +141,7 @@ class TextTokenizer:
             return text
         ids = text.ids[:length]
         pooled = pooled_position(ids, self.pad_token_id)
-        return TokenizedText(text.item, text.side, ids, min(text.response_start, length), pooled)
+        return replace(text, ids=ids, response_start=min(text.response_start, length), pooled=pooled)
 
 
 def tokenize(

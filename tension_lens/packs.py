@@ -62,16 +62,11 @@ class Pack:
     def weights(self, scope: str) -> Float[Tensor, "side row"]:
         """How many texts of each side (in the order of SIDES) have each row in scope.
 
-        `all`: every token of the text; `response`: from the first token that holds a character of the response;
-        `last`: the pooled token. A shared row counts once for every text it belongs to.
+        A shared row counts once for every text it belongs to.
         """
         counts = np.zeros((len(SIDES), len(self.tokens)), dtype=np.float32)
         for text, rows in zip(self.texts, self.rows, strict=True):
-            first, end = {
-                "all": (0, len(rows)),
-                "response": (text.response_start, len(rows)),
-                "last": (text.pooled, text.pooled + 1),
-            }[scope]
+            first, end = text.in_scope(scope)
             counts[SIDES.index(text.side), rows[first:end]] += 1
         return torch.from_numpy(counts).to(self.tokens.device)
 

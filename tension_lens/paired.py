@@ -136,6 +136,16 @@ class PairedTests:
         """How many tests the correction is for."""
         return len(self.subtask)
 
+    def change(self, number: int) -> dict[str, float]:
+        """One test as columns of a table."""
+        return {
+            "difference": float(self.difference[number]),
+            "difference_low": float(self.low[number]),
+            "difference_high": float(self.high[number]),
+            "p_value": float(self.p_value[number]),
+            "p_holm": float(self.adjusted_p[number]),
+        }
+
 
 def paired_tests(comparisons: Mapping[tuple[str, ...], PairedCounts]) -> PairedTests:
     """Test every sub-task of every comparison for a change of accuracy, as one family.

@@ -13,7 +13,7 @@ from simple_parsing import field
 
 from tension_lens.cli import parse, run_command
 from tension_lens.errors import RequestError
-from tension_lens.examples import EXAMPLES_FILE, stream_examples
+from tension_lens.examples import EXAMPLES_FILE, ExampleAccumulator
 from tension_lens.importance import SCORES_FILE, finish_scores, stream_statistics
 from tension_lens.opening import OpenConfig, open_run, run_through
 from tension_lens.records import RUN_FILE, require_writable
@@ -40,7 +40,7 @@ class ScoreConfig(OpenConfig):
     gradients; where its memory does not suffice, lower --token-budget."""
     top_examples: int = 0
     """Also store of each neuron so many comparisons, and the token of each, at which its activation is largest in
-    magnitude (for the explorer). Takes another pass over the data; memory is that of a batch and of the index."""
+    magnitude (for the explorer). Found in the same pass; memory is that of a batch and of the index."""
 
 
 def run(config: ScoreConfig) -> dict[str, Any]:
@@ -59,35 +59,32 @@ def run(config: ScoreConfig) -> dict[str, Any]:
     require_writable(config.out, SCORES_FILE, EXAMPLES_FILE, RUN_FILE)
     opened = open_run(config, config.long)
     model, base = opened.model, None
+    shape = model.n_layers, model.d_mlp
     if config.base is not None:
         base = HookedRewardModel.from_pretrained(
             config.base, config.device, config.dtype, headless=True, engine=config.engine
         )
-        if (base.n_layers, base.d_mlp, base.hooked.cfg.d_vocab) != (
-            model.n_layers,
-            model.d_mlp,
-            model.hooked.cfg.d_vocab,
-        ):
+        if (base.n_layers, base.d_mlp, base.hooked.cfg.d_vocab) != (*shape, model.hooked.cfg.d_vocab):
             raise RequestError(f"base {config.base} has another shape or vocabulary than model {config.model}")
     how = {"site": config.site, "scope": config.scope}
-    stream = stream_statistics(model, opened.data.texts, **how, token_budget=config.token_budget, base=base)
+    examples = None
+    if config.top_examples:
+        examples = ExampleAccumulator(shape, config.top_examples, model.device)
+    stream = stream_statistics(
+        model, opened.data.texts, **how, token_budget=config.token_budget, base=base, examples=examples
+    )
     sides, seconds = run_through(stream, opened.data.n_tokens, "scoring")
     tokens, contributed = opened.data.n_tokens, None
     if config.attribution:
         backward = stream_contributions(model, opened.data.texts, token_budget=config.token_budget)
         contributed, more_seconds = run_through(backward, opened.data.n_tokens, "attributing")
         tokens, seconds = tokens + opened.data.n_tokens, seconds + more_seconds
-    if config.top_examples:
-        looking = stream_examples(
-            model, opened.data.texts, **how, count=config.top_examples, token_budget=config.token_budget
-        )
-        examples, more_seconds = run_through(looking, opened.data.n_tokens, "top examples")
-        tokens, seconds = tokens + opened.data.n_tokens, seconds + more_seconds
     record = opened.record("tension_lens.score", config, seconds, tokens)
     metadata = {
         "model": config.model,
         "weights_sha256": model.weights_sha256,
         "objective": model.card.objective or "unknown",
+        "gated": "yes" if model.hooked.cfg.gated_mlp else "no",
         "data": opened.resolved["data"],
         "data_sha256": str(record.data_sha256),
         "items": str(opened.data.counts["kept"]),
@@ -100,7 +97,7 @@ def run(config: ScoreConfig) -> dict[str, Any]:
     for earlier in (RUN_FILE, EXAMPLES_FILE):
         (config.out / earlier).unlink(missing_ok=True)
     scores.save(config.out)
-    if config.top_examples:
+    if examples is not None:
         read = {"comparisons": str(len(opened.source.comparisons))}
         examples.finish({**metadata, **how, **read}).save(config.out)
     record.save(config.out / RUN_FILE)

@@ -139,8 +139,7 @@ def scores_of(runs: Path, objective: str, weights_sha256: str) -> NeuronScores |
     if not (folder / SCORES_FILE).is_file():
         return None
     scores = NeuronScores.load(folder)
-    if scores.metadata.get("weights_sha256") != weights_sha256:
-        raise RequestError(f"{folder} holds scores of another model than {runs / 'models' / objective}")
+    scores.require_of_model(weights_sha256, folder, runs / "models" / objective)
     return scores
 
 

@@ -95,14 +95,7 @@ def sweep_rows(
     tests = paired_tests(counts)
     rows = [row("intact", 0.0, 0, 0, intact)]
     for number, (key, (neurons, items)) in enumerate(switched.items()):
-        change = {
-            "difference": float(tests.difference[number]),
-            "difference_low": float(tests.low[number]),
-            "difference_high": float(tests.high[number]),
-            "p_value": float(tests.p_value[number]),
-            "p_holm": float(tests.adjusted_p[number]),
-        }
-        rows.append({**row(*key, neurons, items), **change})
+        rows.append({**row(*key, neurons, items), **tests.change(number)})
     return rows
 
 
@@ -118,8 +111,7 @@ def run(config: SweepConfig) -> dict[str, Any]:
     scores = NeuronScores.load(config.scores)
     sets = choices(config, scores)
     opened = open_run(config, "truncate")
-    if scores.metadata.get("weights_sha256") != opened.model.weights_sha256:
-        raise RequestError(f"{config.scores} holds scores of another model than {config.model}")
+    scores.require_of_model(opened.model.weights_sha256, config.scores, config.model)
     names = {key: f"{key[0]}-{key[1]:g}-{key[2]}" for key in sets}
     conditions = [Condition("intact"), *(Condition(names[key], neurons) for key, neurons in sets.items())]
     stream = stream_rewards(opened.model, opened.data, conditions, config.token_budget)

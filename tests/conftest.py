@@ -75,3 +75,19 @@ def checkpoint(family: str, tmp_path: Path) -> Path:
 def pairs_file(tmp_path: Path) -> Path:
     """PAIRS as a local file."""
     return write_pairs(tmp_path / "pairs.jsonl", PAIRS)
+
+
+@pytest.fixture(scope="module")
+def explorer_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a runs directory and a data file, for the explorer."""
+    from parts_explorer import make_runs
+
+    return make_runs(tmp_path_factory.mktemp("explorer"))
+
+
+@pytest.fixture(scope="module")
+def explorer(explorer_root: Path) -> Any:
+    """The explorer of that directory, not served."""
+    from parts_explorer import make_explorer
+
+    return make_explorer(explorer_root)

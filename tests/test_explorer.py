@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parts import hugging_face_activations
-from parts_explorer import DATA, LONG, PAIRS, RUN, make_explorer, make_runs
+from parts_explorer import DATA, LONG, PAIRS, RUN
 from plotly.io import to_json
 
 from analysis.explorer import figures, neuron_map
@@ -29,16 +29,6 @@ from tension_lens.comparisons import Comparison
 from tension_lens.errors import RequestError
 from tension_lens.evaluation import Condition
 from tension_lens.neurons import NeuronSet, bucket_of
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return make_runs(tmp_path_factory.mktemp("explorer"))
-
-
-@pytest.fixture(scope="module")
-def explorer(root):
-    return make_explorer(root)
 
 
 @pytest.fixture
@@ -68,16 +58,16 @@ def test_names_that_are_not_of_the_run_open_nothing(run, explorer, name):
         explorer.run(name)
 
 
-def test_links_out_of_the_runs_directory_are_left_out(root, tmp_path):
+def test_links_out_of_the_runs_directory_are_left_out(explorer_root, tmp_path):
     (tmp_path / "runs" / "one" / "models").mkdir(parents=True)
-    (tmp_path / "runs" / "one" / "models" / "helpful").symlink_to(root / "runs" / RUN / "models" / "helpful")
+    (tmp_path / "runs" / "one" / "models" / "helpful").symlink_to(explorer_root / "runs" / RUN / "models" / "helpful")
     with pytest.raises(RequestError, match="no run"):
         find_runs(tmp_path / "runs")
 
 
-def test_a_directory_may_be_one_run_or_hold_several(root):
-    assert list(find_runs(root / "runs" / RUN)) == [RUN]
-    assert list(find_runs(root)) == [f"runs/{RUN}"]
+def test_a_directory_may_be_one_run_or_hold_several(explorer_root):
+    assert list(find_runs(explorer_root / "runs" / RUN)) == [RUN]
+    assert list(find_runs(explorer_root)) == [f"runs/{RUN}"]
 
 
 @pytest.mark.parametrize(
@@ -269,8 +259,8 @@ def test_a_failure_inside_is_one_line_on_the_page(explorer, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_search_looks_for_all_words_everywhere(explorer, root):
-    name = str(root / DATA)
+def test_search_looks_for_all_words_everywhere(explorer, explorer_root):
+    name = str(explorer_root / DATA)
     assert explorer.catalogue.search(name, "")[1] == len(PAIRS)
     assert [item for item, _ in explorer.catalogue.search(name, "CROCODILE bird")[0]] == ["2.0.0"]
     assert explorer.catalogue.search(name, "crocodile friend") == ([], 0)
@@ -309,18 +299,18 @@ def test_only_this_machine_is_answered(explorer):
         assert b"import" not in client.get(path, headers={"Host": "localhost"}).data
 
 
-def test_the_command_refuses_in_one_line(root, tmp_path):
+def test_the_command_refuses_in_one_line(explorer_root, tmp_path):
     with pytest.raises(RequestError, match="must be a folder of runs"):
         serve(ExplorerConfig(runs=tmp_path / "none"))
     with pytest.raises(RequestError, match="no run in"):
         serve(ExplorerConfig(runs=tmp_path))
     assert ExplorerConfig(runs=tmp_path).host == "127.0.0.1"
     with pytest.raises(RequestError, match="unknown data spec"):
-        serve(ExplorerConfig(runs=root / "runs", data=["nothing"]))
+        serve(ExplorerConfig(runs=explorer_root / "runs", data=["nothing"]))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(RequestError, match=f"cannot serve on 127.0.0.1 port {port}"):
-            serve(ExplorerConfig(runs=root / "runs", port=port))
+            serve(ExplorerConfig(runs=explorer_root / "runs", port=port))
 
 
 def test_figures_are_drawn_from_numbers_alone():

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import numpy as np
 import pytest
 from parts_browser import requests
-from parts_explorer import DATA, HOSTILE, LONG, PAIRS, RUN, SAMPLE, make_explorer, make_runs, served
+from parts_explorer import DATA, HOSTILE, LONG, PAIRS, RUN, SAMPLE, served
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -112,16 +112,6 @@ def start(downloads=None):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return make_runs(tmp_path_factory.mktemp("explorer"))
-
-
-@pytest.fixture(scope="module")
-def explorer(root):
-    return make_explorer(root)
-
-
-@pytest.fixture(scope="module")
 def address(explorer):
     with served(explorer) as found:
         yield found
@@ -140,11 +130,11 @@ def driver(downloads):
 
 
 @pytest.fixture
-def page(driver, address, root):
+def page(driver, address, explorer_root):
     """The page; afterwards nothing may stand in the console and no request may have left the machine."""
     for kind in ("browser", "performance"):
         driver.get_log(kind)
-    yield Page(driver, address, str(root / DATA))
+    yield Page(driver, address, str(explorer_root / DATA))
     severe = [line["message"] for line in driver.get_log("browser") if line["level"] == "SEVERE"]
     assert not severe
     asked = requests(driver)
@@ -245,13 +235,13 @@ def test_a_typed_pair_is_judged_and_its_link_restores_it(page, explorer, address
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
-def test_what_if_gives_the_numbers_of_evaluate(page, root, tmp_path, ablation):
+def test_what_if_gives_the_numbers_of_evaluate(page, explorer_root, tmp_path, ablation):
     page.open("off", item="1.0.0", off="set", set="harmless_only", ablation=ablation)
     rows = page.table("#effects")
     assert list(rows) == list(OBJECTIVES)
-    run = root / "runs" / RUN
+    run = explorer_root / "runs" / RUN
     for name in OBJECTIVES:
-        common = {"model": str(run / "models" / name), "data": str(root / DATA), "device": "cpu"}
+        common = {"model": str(run / "models" / name), "data": str(explorer_root / DATA), "device": "cpu"}
         evaluate(EvaluateConfig(**common, out=tmp_path / "before.parquet"))
         means = {"means": run / "scores" / name} if ablation == "mean" else {}
         off = {"ablate": run / "sets" / "harmless_only.json", "ablation": ablation, **means}
@@ -267,7 +257,7 @@ def test_what_if_gives_the_numbers_of_evaluate(page, root, tmp_path, ablation):
         assert rows[name][4] == " → ".join(dict.fromkeys(verdicts))
 
 
-def test_every_way_to_switch_off_and_the_sweep(page, root, tmp_path):
+def test_every_way_to_switch_off_and_the_sweep(page, explorer_root, tmp_path):
     page.open("off", item="2.0.0", off="neuron", layer=1, neuron=3)
     assert "neuron 1/3 (1 neurons" in page.text("#effects caption")
     page.set("off", "random", "off-panel")
@@ -279,11 +269,11 @@ def test_every_way_to_switch_off_and_the_sweep(page, root, tmp_path):
     page.driver.find_element(By.ID, "sweep").click()
     lines = {line["name"]: line["y"] for line in page.traces("#sweep-panel")}
     assert set(lines) == set(OBJECTIVES)
-    run = root / "runs" / RUN
+    run = explorer_root / "runs" / RUN
     importance = NeuronScores.load(run / "scores" / "mixed").importance("mean_abs")
     top_percent(importance, 20.0, "top", "post").save(tmp_path / "top.json")
     out = tmp_path / "out.parquet"
-    common = {"model": str(run / "models" / "helpful"), "data": str(root / DATA), "device": "cpu"}
+    common = {"model": str(run / "models" / "helpful"), "data": str(explorer_root / DATA), "device": "cpu"}
     evaluate(EvaluateConfig(**common, out=out, ablate=tmp_path / "top.json"))
     # The shares are 0, 1, 2, 5, 10, 20, 40 percent.
     assert lines["helpful"][5] == pytest.approx(ItemTable.load(out).margin[2], abs=1e-4)
@@ -308,7 +298,7 @@ def lasso(page, corners):
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
-def test_the_map_shows_every_neuron_and_the_selection_is_what_the_browser_drew(page, downloads, root, scale):
+def test_the_map_shows_every_neuron_and_the_selection_is_what_the_browser_drew(page, downloads, explorer_root, scale):
     page.open("map", scale=scale)
     traces = page.traces("#map-panel")
     assert sum(len(trace["x"]) for trace in traces) == 3 * 96
@@ -336,9 +326,9 @@ def test_the_map_shows_every_neuron_and_the_selection_is_what_the_browser_drew(p
     page.until("return document.querySelector('#effects caption')?.textContent.includes('selection')")
     assert f"selection ({drawn} neurons" in page.text("#effects caption")
     shown = as_number(page.table("#effects")["mixed"][2].split(" → ")[1])
-    model = root / "runs" / RUN / "models" / "mixed"
-    out = root / "selection.parquet"
-    evaluate(EvaluateConfig(model=str(model), data=str(root / DATA), out=out, ablate=file, device="cpu"))
+    model = explorer_root / "runs" / RUN / "models" / "mixed"
+    out = explorer_root / "selection.parquet"
+    evaluate(EvaluateConfig(model=str(model), data=str(explorer_root / DATA), out=out, ablate=file, device="cpu"))
     assert shown == pytest.approx(ItemTable.load(out).margin[0], abs=2e-4)
     # The link brings a colleague to the same selection.
     link = page.driver.current_url.replace("tab=off", "tab=map")
@@ -388,10 +378,10 @@ def test_a_click_on_a_point_opens_its_neuron(page):
     assert page.text("#neuron-panel .which").startswith(f"Neuron {layer}/{neuron} of model mixed")
 
 
-def test_neuron_page(page, root, explorer):
+def test_neuron_page(page, explorer_root, explorer):
     page.open("neuron", layer=2, neuron=11, model="harmless", item="1.0.0")
     rows = page.table("#neuron-scores")
-    scores = NeuronScores.load(root / "runs" / RUN / "scores" / "helpful")
+    scores = NeuronScores.load(explorer_root / "runs" / RUN / "scores" / "helpful")
     site, chosen, rejected, in_layer, overall = rows["helpful, mean_abs"]
     assert (site, as_number(chosen)) == (
         "post",

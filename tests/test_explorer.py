@@ -1,6 +1,7 @@
 """What the explorer computes and refuses, without a browser."""
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -29,6 +30,8 @@ from tension_lens.comparisons import Comparison
 from tension_lens.errors import RequestError
 from tension_lens.evaluation import Condition
 from tension_lens.neurons import NeuronSet, bucket_of
+from tension_lens.score import ScoreConfig
+from tension_lens.score import run as score
 
 
 @pytest.fixture
@@ -56,6 +59,18 @@ def test_names_that_are_not_of_the_run_open_nothing(run, explorer, name):
         explorer.catalogue.source(name)
     with pytest.raises(RequestError, match="no run"):
         explorer.run(name)
+
+
+def test_scores_and_examples_are_those_of_the_site_asked_for(explorer_root, tmp_path):
+    shutil.copytree(explorer_root / "runs" / RUN, tmp_path / RUN)
+    model, out = tmp_path / RUN / "models" / "helpful", tmp_path / RUN / "scores" / "helpful-gate"
+    asked = {"model": str(model), "data": str(explorer_root / DATA), "device": "cpu", "top_examples": 2}
+    score(ScoreConfig(**asked, out=out, site="gate"))
+    run = find_runs(tmp_path)[RUN]
+    assert run.sites()["gate"] == {"helpful": "helpful-gate"}
+    assert run.examples("helpful", "gate") == out
+    assert run.examples("helpful", "post") == tmp_path / RUN / "scores" / "helpful"
+    assert run.examples("mixed", "gate") is None and run.examples(None, "post") is None
 
 
 def test_links_out_of_the_runs_directory_are_left_out(explorer_root, tmp_path):

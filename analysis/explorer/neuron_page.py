@@ -74,30 +74,31 @@ def neuron_panel(asked: Asked) -> list[Any]:
                 html.Button("What if it is off?", className="go", **{"data-state": off}),
             ]
         ),
-        *_scores(run, layer, neuron, shape),
+        *_scores(run, question.site, (layer, neuron), shape),
         *effects,
     ]
 
 
-def _scores(run: Run, layer: int, neuron: int, shape: tuple[int, int]) -> list[Any]:
+def _scores(run: Run, site: str, place: tuple[int, int], shape: tuple[int, int]) -> list[Any]:
     rows = []
-    for site, models in run.sites().items():
-        for name in [*filter(models.get, run.models), *(name for name in models if name not in run.models)]:
-            scores = run.scores_of(models[name])
-            if scores.shape != shape:
-                continue
-            for statistic in scores.statistics:
-                chosen, rejected = scores.sides(statistic)
-                values = (chosen + rejected) / 2
-                mine = values[layer, neuron]
-                in_layer, overall = (int((others > mine).sum()) + 1 for others in (values[layer], values))
-                both = [signed(side[layer, neuron], ".4g") for side in (chosen, rejected)]
-                ranks = (f"{in_layer:,} of {shape[1]:,}", f"{overall:,} of {values.size:,}")
-                rows.append([f"{name}, {statistic}", site, *both, *ranks])
+    models = run.sites().get(site, {})
+    for name in [*filter(models.get, run.models), *(name for name in models if name not in run.models)]:
+        scores = run.scores_of(models[name])
+        if scores.shape != shape:
+            continue
+        for statistic in scores.statistics:
+            chosen, rejected = scores.sides(statistic)
+            values = (chosen + rejected) / 2
+            mine = values[place]
+            in_layer, overall = (int((others > mine).sum()) + 1 for others in (values[place[0]], values))
+            both = [signed(side[place], ".4g") for side in (chosen, rejected)]
+            ranks = (f"{in_layer:,} of {shape[1]:,}", f"{overall:,} of {values.size:,}")
+            rows.append([f"{name}, {statistic}", *both, *ranks])
     if not rows:
-        return [refusal(f"no scores: run {run.name} has none of this shape; tension_lens.score makes them")]
-    head = ["scores of model, statistic", "site", "chosen", "rejected", "rank in layer", "rank of all"]
-    return [table(head, rows, "Scores by side, and rank by the mean of both sides (1 = highest)", id="neuron-scores")]
+        return [refusal(f"run {run.name} has no scores of this shape at site {site}; tension_lens.score makes them")]
+    head = ["scores of model, statistic", "chosen", "rejected", "rank in layer", "rank of all"]
+    caption = f"Scores at site {site} by side, and rank by the mean of both sides (1 = highest)"
+    return [table(head, rows, caption, id="neuron-scores")]
 
 
 def _effects(facts: NeuronFacts, found: dict[str, tuple[float, float]], name: str, sides: tuple[str, str]) -> html.Div:
@@ -165,13 +166,13 @@ def _histogram(asked: Asked, run: Run) -> list[Any]:
 def _examples(asked: Asked, run: Run) -> list[Any]:
     question, explorer = asked.question, asked.explorer
     heading = html.H3("What drives it most")
-    folder = run.examples(question.model)
+    folder = run.examples(question.model, question.site)
     if folder is None:
         return [
             heading,
             refusal(
-                f"no index of top examples in scores/{question.model}; "
-                "python -m tension_lens.score --top-examples 10 makes one"
+                f"no index of top examples beside the scores of {question.model} at site {question.site}; "
+                f"python -m tension_lens.score --site {question.site} --top-examples 10 makes one"
             ),
         ]
     try:
@@ -187,7 +188,7 @@ def _examples(asked: Asked, run: Run) -> list[Any]:
         with asked.models() as models:
             model = models.get(run.model(question.model))
             if index.metadata["weights_sha256"] != model.weights_sha256:
-                raise RequestError(f"the index in scores/{question.model} is of other weights; score again")
+                raise RequestError(f"the index in scores/{folder.name} is of other weights; score again")
             examples = index.of(question.layer, question.neuron)
             rows = [_example(model, source.comparisons[one.item], one, name) for one in examples]
     except RequestError as error:

@@ -65,9 +65,9 @@ class Run:
                 known[model] = name
         return found
 
-    def examples(self, model: str | None) -> Path | None:
-        """The folder with the model's top-examples index, if one was made."""
-        folder = self.scores.get(model or "")
+    def examples(self, model: str | None, site: str) -> Path | None:
+        """The folder with the model's top-examples index at a site, if one was made."""
+        folder = self.scores.get(self.sites().get(site, {}).get(model or "", ""))
         return folder if folder is not None and (folder / EXAMPLES_FILE).is_file() else None
 
 

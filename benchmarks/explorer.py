@@ -1,0 +1,99 @@
+"""Seconds until the explorer answers: each view of each run, for a pair whose longer text has about --length tokens.
+
+    python -m benchmarks.explorer --runs runs/demo
+
+Time from the question to the answer as JSON, inside the server; the browser's drawing comes on top. The first answer of
+a run loads its models. Of the others the median and the slowest are told.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plotly.utils import PlotlyJSONEncoder
+
+from analysis.explorer.answering import Explorer, answer
+from analysis.explorer.catalogue import DEFAULT_DATA, Catalogue
+from analysis.explorer.holder import Models, Questions
+from analysis.explorer.neuron_map import depth_panel, map_panel
+from analysis.explorer.neuron_page import driven_panel, neuron_panel
+from analysis.explorer.pair_view import pair_panel
+from analysis.explorer.runs import find_runs
+from analysis.explorer.what_if import off_panel, sweep_panel
+from tension_lens.cli import parse, progress, run_command
+from tension_lens.errors import RequestError
+
+VIEWS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "pair": (pair_panel, {}),
+    "pair, coloured by a set": (pair_panel, {"colour": "set"}),
+    "what if: a set, zero": (off_panel, {"off": "set"}),
+    "what if: a set, mean": (off_panel, {"off": "set", "ablation": "mean"}),
+    "what if: sweep": (sweep_panel, {}),
+    "map": (map_panel, {}),
+    "map: depth": (depth_panel, {}),
+    "neuron": (neuron_panel, {"layer": 2, "neuron": 5}),
+    "neuron: what drives it": (driven_panel, {"layer": 2, "neuron": 5}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplorerBenchmarkConfig:
+    """What to ask, and how often."""
+
+    runs: Path = Path("runs/demo")
+    """A run, or a folder of runs."""
+    length: int = 256
+    """Tokens of the pair's longer text, or the first number above it that a pair has."""
+    repeats: int = 5
+    """Answers to each question, after the first."""
+
+
+def pair_of(explorer: Explorer, run: str, length: int) -> tuple[str, int]:
+    """The first pair of the sample with the least number of tokens from `length` on: its address and that number."""
+    with explorer.models.using() as models:
+        tokenizer = models.get(explorer.runs[run].model("mixed")).tokenizer
+    comparisons = explorer.catalogue.source(DEFAULT_DATA[0]).comparisons
+    sizes = {number: max(len(text.ids) for text in tokenizer(one, 0)) for number, one in enumerate(comparisons)}
+    long = {number: size for number, size in sizes.items() if size >= length}
+    if not long:
+        raise RequestError(f"no pair of {DEFAULT_DATA[0]} has {length} tokens; ask for fewer with --length")
+    number = min(long, key=lambda one: (long[one], one))
+    return f"{number}.0.0", long[number]
+
+
+def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
+    """Ask every view of every run.
+
+    Raises:
+        RequestError: if there is no run, or no pair of that length.
+    """
+    explorer = Explorer(find_runs(config.runs), Catalogue(DEFAULT_DATA), Models("cpu"), Questions())
+    found: dict[str, Any] = {}
+    token = 0
+    with progress(len(explorer.runs) * len(VIEWS), "views", unit="view") as bar:
+        for name in explorer.runs:
+            item, tokens = pair_of(explorer, name, config.length)
+            about = {"run": name, "model": "mixed", "data": DEFAULT_DATA[0], "item": item, "set": "shared"}
+            times: dict[str, Any] = {}
+            for view, (panel, asked) in VIEWS.items():
+                seconds = []
+                for _ in range(1 + config.repeats):
+                    token += 1
+                    started = time.perf_counter()
+                    content = answer(explorer, view, {**about, **asked, "session": "one", "token": token}, panel)
+                    size = len(json.dumps(content, cls=PlotlyJSONEncoder))
+                    seconds.append(time.perf_counter() - started)
+                first, *others = (round(one, 3) for one in seconds)
+                slowest = {"median": statistics.median(others), "slowest": max(others)} if others else {}
+                times[view] = {"first": first, **slowest, "kilobytes": round(size / 1000)}
+                bar.update(1)
+            found[name] = {"tokens": tokens, "seconds": times}
+    return found
+
+
+if __name__ == "__main__":
+    run_command("benchmarks.explorer", lambda: run(parse(ExplorerBenchmarkConfig, "benchmarks.explorer", __doc__)))

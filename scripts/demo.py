@@ -8,7 +8,7 @@ config on the same weights is reused, so an interrupted demo goes on where it st
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 from analysis import depth, report
 from analysis.effects import INTACT, effects
 from analysis.study import Cell, read_study
-from tension_lens import score, select, study, sweep
+from tension_lens import score, select, study, sweep, variants
 from tension_lens.cli import parse, run_command, tell
 from tension_lens.errors import RequestError
 from tension_lens.evaluation import accuracy_of
@@ -31,7 +31,9 @@ DATA = "sample:mixed:test"
 SWEPT_TOPS, SWEPT_PAIRS = (5.0, 10.0, 20.0, 30.0), 200
 SIGNIFICANT = 0.05
 EXAMPLES = 8
-N_STEPS = 3 * len(OBJECTIVES) + 1 + 2 + 2 + 1
+GATED = ("smollm2-tiny",)
+"""Families whose neurons can be read at two sites."""
+VARIED_PAIRS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,11 @@ class Steps:
         started = time.perf_counter()
         work()
         tell(f"{label}: {time.perf_counter() - started:.0f} s")
+
+
+def n_steps(config: DemoConfig) -> int:
+    """How many steps there are: each objective's, the split, study and sweep, two drawings, the report."""
+    return (5 if config.family in GATED else 4) * len(OBJECTIVES) + 1 + 2 + 2 + 1
 
 
 def is_finished(record: Path, must_equal: dict[str, Any]) -> bool:
@@ -104,18 +111,21 @@ def train_models(config: DemoConfig, folder: Path, steps: Steps) -> None:
         )
 
 
+def score_once(asked: score.ScoreConfig, title: str, steps: Steps) -> None:
+    """Score a model, unless its scores are there."""
+    weights = weights_sha256(Path(asked.model))
+    steps.run(title, lambda: score.run(asked), asked.out / RUN_FILE, config=plain(asked), weights_sha256=weights)
+
+
 def score_and_select(config: DemoConfig, folder: Path, steps: Steps) -> None:
     """Each model scored over its own training pairs, its top neurons, and the partition of helpful and harmless."""
     for objective in OBJECTIVES:
         model, out = folder / "models" / objective, folder / "scores" / objective
         asked = score.ScoreConfig(model=str(model), data=f"sample:{objective}:train", out=out, top_examples=EXAMPLES)
-        steps.run(
-            f"score the neurons of the {objective} model",
-            lambda asked=asked: score.run(asked),
-            out / RUN_FILE,
-            config=plain(asked),
-            weights_sha256=weights_sha256(model),
-        )
+        score_once(asked, f"score the neurons of the {objective} model", steps)
+        if config.family in GATED:
+            at_gate = replace(asked, site="gate", out=folder / "scores" / f"{objective}-gate")
+            score_once(at_gate, f"score the {objective} model at the gate", steps)
     sets = folder / "sets"
     for objective in OBJECTIVES:
         chosen = select.SelectConfig(
@@ -141,6 +151,28 @@ def switch_off(folder: Path, steps: Steps) -> None:
         config=plain(swept),
         weights_sha256=weights_sha256(model),
     )
+
+
+def vary(config: DemoConfig, folder: Path, steps: Steps) -> None:
+    """Each model with the neurons off that the paper's code would take, beside those taken here."""
+    for objective in OBJECTIVES:
+        model = folder / "models" / objective
+        varied = variants.VariantsConfig(
+            model=str(model),
+            scores=folder / "scores" / objective,
+            gate_scores=folder / "scores" / f"{objective}-gate" if config.family in GATED else None,
+            data=f"sample:{objective}:test",
+            out=folder / "variants" / objective,
+            top=config.top,
+            limit=VARIED_PAIRS,
+        )
+        steps.run(
+            f"take the {objective} model's neurons in other ways",
+            lambda varied=varied: variants.run(varied),
+            varied.out / RUN_FILE,
+            config=plain(varied),
+            weights_sha256=weights_sha256(model),
+        )
 
 
 def draw(config: DemoConfig, folder: Path, steps: Steps) -> None:
@@ -245,12 +277,13 @@ def run(config: DemoConfig) -> str:
         RequestError: if the family is not one of the tiny backbones.
     """
     require_one_of("family", config.family, TINY_BACKBONES)
-    folder, steps, started = config.out / config.family, Steps(N_STEPS), time.perf_counter()
+    folder, steps, started = config.out / config.family, Steps(n_steps(config)), time.perf_counter()
     if config.out.exists() and not config.out.is_dir():
         raise RequestError(f"--out {config.out} is a file")
     train_models(config, folder, steps)
     score_and_select(config, folder, steps)
     switch_off(folder, steps)
+    vary(config, folder, steps)
     draw(config, folder, steps)
     wanted = report.ReportConfig(runs=folder, out=folder / "report", latex=True)
     steps.run("write the report", lambda: report.run(wanted))

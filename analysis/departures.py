@@ -9,17 +9,20 @@ from jaxtyping import Int
 from analysis import measured
 from analysis.departures_unseen import UNSEEN, Departure
 from analysis.measured import ScoredModel, scored_models
-from analysis.results import Results
-from analysis.wording import interval, many, of_all, percent, points, sentence, span
+from analysis.results import AT_SITE, Results
+from analysis.wording import ALPHA, interval, many, of_all, percent, points, sentence, span
+from tension_lens.variants import CLAMPED, GATE, INTACT, PERCENTILE, RANDOM, SIGNED, TOOLKIT, VARIANTS
 
 NO_SCORES = (
     "no neuron scores are among the results; `python -m tension_lens.score --model DIR --data SPEC --out "
     "RUN/scores/OBJECTIVE` makes them"
 )
+AGAINST = {INTACT: "none", TOOLKIT: "the toolkit's", SIGNED: "exactly so many by the signed mean"}
+"""What a variant is compared with, in words."""
 NO_SETS = "no helpful and harmless sets of one run are among the results; `python -m tension_lens.select` makes them"
-NO_SWEEP = (
-    "No accuracy effect can be given: no sweep has both statistics; `python -m tension_lens.sweep --model DIR --data "
-    "SPEC --scores DIR --out DIR --statistics mean mean_abs` makes one"
+NO_VARIANTS = (
+    "No accuracy effect can be given: no such set was switched off; `python -m tension_lens.variants --model DIR "
+    "--scores DIR --data SPEC --out DIR` does"
 )
 
 
@@ -35,9 +38,9 @@ def departures(results: Results, tables: Mapping[str, pd.DataFrame]) -> list[Dep
     """
     models = scored_models(results)
     return [
-        _signed(models, results.sweeps),
-        _site(models),
-        _percentile(models),
+        _signed(models, results.variants),
+        _site(models, measured.scored_models(results, "gate"), results.variants),
+        _percentile(models, results.variants),
         _shared(results),
         _depth(results),
         _rmsd(models),
@@ -59,8 +62,8 @@ def departure_table(found: list[Departure]) -> pd.DataFrame:
     return pd.DataFrame({head: [getattr(one, name) for one in found] for head, name in names.items()})
 
 
-def _signed(models: list[ScoredModel], sweeps: pd.DataFrame) -> Departure:
-    table, effect = measured.rankings(models), measured.swept(sweeps)
+def _signed(models: list[ScoredModel], variants: pd.DataFrame) -> Departure:
+    table = measured.rankings(models)
     here = f"Not known: {NO_SCORES}." if table.empty else (
         f"In {many(len(table), 'model')} the rank correlation of the two is {span(table['spearman'].to_numpy())} and "
         f"the top {measured.TOP:g} % sets have a Jaccard index of {span(table['jaccard'].to_numpy())}; two independent "
@@ -72,29 +75,36 @@ def _signed(models: list[ScoredModel], sweeps: pd.DataFrame) -> Departure:
         "Ranks by the mean of the absolute activation; `--statistic mean` gives the paper's.",
         "A neuron that is strongly negative on every token is as active as one that is positive, and ranks last by a "
         "signed mean.",
-        f"{here} {_sweep_effect(effect)}",
+        f"{here} {_effect(variants, SIGNED)}",
         table,
     )
 
 
-def _sweep_effect(effect: pd.DataFrame) -> str:
-    """What switching off the one set instead of the other does to accuracy."""
-    if effect.empty:
-        return f"{NO_SWEEP}."
-    told = (effect["low"] > 0) | (effect["high"] < 0)
+def _effect(variants: pd.DataFrame, name: str, known: str = "") -> str:
+    """What switching off the set of a variant does to accuracy, instead of the set that it is compared with."""
+    if variants.empty or (variants["variant"] == name).sum() == 0:
+        return f"{NO_VARIANTS}{known}."
+    rows = variants[variants["variant"] == name]
+    change, significant = rows["difference"], int((rows["p_holm"] < ALPHA).sum())
+    differs = points(change.min())
+    if change.max() > change.min():
+        differs += f" to {points(change.max())}"
     text = (
-        f"With the signed mean's neurons off instead of the magnitude's, accuracy differs by "
-        f"{points(effect['difference'].min())} to {points(effect['difference'].max())} points over "
-        f"{many(len(effect), 'sweep point')}; "
+        f"With these neurons off instead of {AGAINST[VARIANTS[name].against]}, accuracy differs by {differs} points in "
+        f"{many(len(rows), 'model')} (95 % intervals within "
+        f"{interval(rows['difference_low'].min(), rows['difference_high'].max())}); "
+        f"{of_all(significant, len(rows))} {'is' if significant == 1 else 'are'} significant (McNemar's exact test, "
+        "Holm's correction over the variants of a model)."
     )
-    if not told.any():
-        widest = interval(effect["low"].min(), effect["high"].max())
-        return f"{text}no interval excludes 0, and together they reach {widest}."
-    return f"{text}{of_all(int(told.sum()), len(effect))} of the intervals exclude 0, uncorrected for their number."
+    random = variants[variants["variant"].astype(str).str.startswith(RANDOM)]["difference"]
+    if len(random) and VARIANTS[name].against == TOOLKIT:
+        text += f" Random neurons instead of the toolkit's: {points(random.min())} to {points(random.max())} points."
+    return text
 
 
-def _site(models: list[ScoredModel]) -> Departure:
-    table = measured.sites(models)
+def _site(models: list[ScoredModel], at_gate: list[ScoredModel], variants: pd.DataFrame) -> Departure:
+    table = measured.sites(models, at_gate)
+    gated = [one for one in models if one.scores.metadata.get("gated") != "no"]
     if len(table):
         here = "; ".join(
             f"by {statistic} the rank correlation of the two sites is {span(rows['spearman'].to_numpy())} and the "
@@ -102,15 +112,17 @@ def _site(models: list[ScoredModel]) -> Departure:
             for statistic, rows in table.groupby("statistic", sort=False)
         )
         here = f"In {many(table[['run', 'objective']].drop_duplicates().shape[0], 'model')}, {here}. "
-        here += "No accuracy effect can be given: no evaluated set was ranked at the other site."
-    elif models:
-        one = models[0].scores
-        other = "gate" if one.site == "post" else "post"
+        here += _effect(variants, GATE, " with --gate-scores")
+    elif gated:
+        one = gated[0].scores
         here = (
-            f"Not known: every model's scores are of one site only; `python -m tension_lens.score --model "
-            f"{one.metadata.get('model', 'DIR')} --data {one.metadata.get('data', 'SPEC')} --site {other} --out "
-            f"{models[0].run}-{other}/scores/{models[0].objective}` below the folder of runs adds the other to one."
+            f"Not known: no model was scored at both sites; `python -m tension_lens.score --model "
+            f"{one.metadata.get('model', 'DIR')} --data {one.metadata.get('data', 'SPEC')} --site gate --out "
+            f"{gated[0].run}/scores/{gated[0].objective}{AT_SITE['gate']}` below the folder of runs adds the other to "
+            "one."
         )
+    elif models:
+        here = f"Nothing: none of the {many(len(models), 'model')} has a gate, so both sites are one."
     else:
         here = f"Not known: {NO_SCORES}."
     return Departure(
@@ -124,7 +136,7 @@ def _site(models: list[ScoredModel]) -> Departure:
     )
 
 
-def _percentile(models: list[ScoredModel]) -> Departure:
+def _percentile(models: list[ScoredModel], variants: pd.DataFrame) -> Departure:
     table = measured.thresholds(models)
     if table.empty:
         here = f"Not known: {NO_SCORES}."
@@ -136,8 +148,8 @@ def _percentile(models: list[ScoredModel]) -> Departure:
             f"By the signed mean, >= percentile takes {_neurons(more)} more than exactly "
             f"{measured.TOP:g} %; after clamping at 0 the threshold is 0, and every neuron is taken, in "
             f"{of_all(every, total)} {'model' if total == 1 else 'models'} (Jaccard index of the clamped with the "
-            f"exact set {span(signed['jaccard'].to_numpy())}). No accuracy effect can be given: no set chosen by "
-            "percentile was switched off."
+            f"exact set {span(signed['jaccard'].to_numpy())}). By percentile alone: {_effect(variants, PERCENTILE)} "
+            f"After clamping, by the signed mean: {_effect(variants, CLAMPED)}"
         )
     return Departure(
         "how many neurons are taken",

@@ -83,6 +83,15 @@ TEXTS = {
         f"the intact model; {INTERVAL}. Selector random: sets drawn at random, one row a draw. p_holm: McNemar's exact "
         "p, Holm-corrected over one sweep.",
     ),
+    "variants": (
+        "Accuracy with other ways to take neurons",
+        "accuracy (fraction of n items) with the neurons of each variant at zero: toolkit, by mean magnitude and "
+        "exactly so many; signed mean; ranked at the gate; every neuron at or above the percentile; the same by the "
+        "signed mean clamped at 0; and all of the paper's code together; random sets of the toolkit's size. "
+        "difference: from the accuracy with the neurons off that against names, over the same items; its 95 % "
+        "interval is Tango's. jaccard: of the two sets. p_holm: McNemar's exact p, Holm-corrected over family_size "
+        "tests of one model.",
+    ),
     "training": (
         "Accuracy on held-out pairs",
         "accuracy is a fraction of the n pairs held out from training; "

@@ -61,22 +61,26 @@ def scope_finding(results: Results) -> Finding:
         runs = many(len(results.run_folders), "run")
         return Finding(f"These results are neuron scores, sets and sweeps of {runs}, without any judged item.")
     backbones, seeds = (sorted({model[place] for model in models}) for place in (0, 1))
+    of_each = {backbone: {seed for one, seed, _ in models if one == backbone} for backbone in backbones}
+    most = max(map(len, of_each.values()))
     what = f"These results are of {many(len(models), 'reward model')} ({named(backbones)})"
     if study:
         items = sum(len(one.item) for one in study.items.values())
         conditions = len({cell.condition for cell in study.cells.values()})
         what += f", judged on {items:,} items under {many(conditions, 'condition')}"
-    if len(seeds) > 1:
+    if most > 1:
+        some = "" if all(len(each) == most for each in of_each.values()) else "up to "
         detail = (
-            f"There are {len(seeds)} training seeds ({named(seeds)}). Intervals of one model are over items; how seeds "
-            "differ is given as mean and standard deviation (n − 1)."
+            f"There are {some}{most} training seeds a backbone ({named(seeds)}). Intervals of one model are over "
+            "items; how seeds differ is given as mean and standard deviation (n − 1)."
         )
-        return Finding(f"{what}, trained with {len(seeds)} seeds.", [detail])
+        return Finding(f"{what}, trained with {some}{most} seeds a backbone.", [detail])
+    one = "one training seed" if len(seeds) == 1 else "one training seed a backbone"
     detail = (
-        f"There is one training seed ({seeds[0]}): every interval is over items alone, what is found may hold for this "
-        "seed only, and no standard deviation over seeds is given."
+        f"There is {one} ({named(seeds)}): every interval is over items alone, what is found may hold for this seed "
+        "only, and no standard deviation over seeds is given."
     )
-    return Finding(f"{what}, all of one training seed: how much another seed would change is not known.", [detail])
+    return Finding(f"{what}, all of {one}: how much another seed would change is not known.", [detail])
 
 
 def gaps_finding(gaps: pd.DataFrame) -> Finding:

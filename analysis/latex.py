@@ -1,7 +1,7 @@
 r"""The paper's tables as LaTeX, made from these results.
 
-They need booktabs and xcolor with its option table. Numbers are those of the tables; mean ± standard deviation (n − 1)
-stands only where there are several seeds.
+They need booktabs, graphicx and xcolor with its option table. Numbers are those of the tables; mean ± standard
+deviation (n − 1) stands only where there are several seeds.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,8 +71,13 @@ def _in_order(cells: dict[str, list[str]]) -> list[list[str]]:
 
 
 def _seeds(rows: pd.DataFrame) -> str:
+    """How many seeds a backbone's number is of."""
+    counts = rows.groupby("backbone")["seed"].nunique()
+    least, most = counts.min(), counts.max()
+    if most > 1:
+        return f"mean ± sd (n − 1) of {most if least == most else f'{least} to {most}'} seeds"
     seeds = list(dict.fromkeys(rows["seed"].astype(str)))
-    return f"mean ± sd (n − 1) of {len(seeds)} seeds" if len(seeds) > 1 else f"one seed ({seeds[0]})"
+    return f"one seed ({seeds[0]})" if len(seeds) == 1 else f"one seed a backbone ({', '.join(seeds)})"
 
 
 def _accuracy(scores: pd.DataFrame) -> dict[str, str]:
@@ -138,16 +143,17 @@ def _retention(table: pd.DataFrame) -> dict[str, str]:
     rows = rows[rows["share"].notna()]
     rows = rows.assign(percent=100 * rows["share"].astype(float))
     what = "Retention in percent: of the items that the helpful or the harmless model judges right, how many the mixed"
-    rule = "An RM-Bench item counts where every chosen response wins"
+    of_rm_bench = rows["data"].astype(str).str.startswith("rm-bench").any()
+    rule = " An RM-Bench item counts where every chosen response wins." if of_rm_bench else ""
     found = {}
     intact = rows[rows["condition"] == BASELINE]
     if len(intact):
         columns, cells = _grid(intact, "percent", "subtask", "backbone")
-        caption = f"{what} model does too; {_seeds(intact)}. {rule}."
+        caption = f"{what} model does too; {_seeds(intact)}.{rule}"
         found["retention"] = tabular(caption, "retention", ["Sub-task", *columns], _in_order(cells))
     if len(intact) < len(rows):
         of, heads, cells = _over_backbones(rows, "percent", "condition", number)
-        caption = f"{what} model does too, intact and with sets at zero; {of}. {rule}."
+        caption = f"{what} model does too, intact and with sets at zero; {of}.{rule}"
         found["retention-ablated"] = tabular(caption, "retention-ablated", ["Sub-task", *heads], _in_order(cells))
     return found
 
@@ -199,8 +205,9 @@ def _pairs(training: pd.DataFrame, scores: pd.DataFrame) -> dict[str, str]:
     for (backbone, pairs), part in rows.groupby(["backbone", "pairs"], sort=False):
         cells = [_pair_cell(part[part["objective"] == objective]) for objective in OBJECTIVES]
         body.append([escape(backbone), escape(pairs), *cells])
-    caption = "Accuracy on HH-RLHF pairs in percent; "
-    caption += _seeds(rows) + ("" if rows["seed"].nunique() > 1 else ", with Wilson's 95 % interval") + "."
+    alone = not rows.duplicated(["backbone", "pairs", "objective"], keep=False).all()
+    caption = f"Accuracy on HH-RLHF pairs in percent; {_seeds(rows)}"
+    caption += "; in brackets Wilson's 95 % interval of one model." if alone else "."
     heads = ["Backbone", "Pairs", *(f"{one} model" for one in OBJECTIVES)]
     return {"hh": tabular(caption, "hh", heads, body, words=2)}
 

@@ -1,13 +1,20 @@
 r"""Parts of LaTeX tables: escaped text, numbers with their deviation, coloured changes, the table around them."""
 
+import re
+
 import pandas as pd
 
-PREAMBLE = "% needs \\usepackage{booktabs} and \\usepackage[table]{xcolor}"
+PREAMBLE = "% needs \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
+FIT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
+"""Around a table: one that is wider than the text is scaled to its width, another is left as it is."""
+COLUMN_GAP = "\\setlength{\\tabcolsep}{4pt}"
+"""Half of the gap between columns; narrower than LaTeX's 6pt, so that wide tables are scaled less."""
 MISSING = "--"
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}", "*": "{*}", "−": "$-$", "±": r"$\pm$", "×": r"$\times$",
+    "|": r"\textbar{}", '"': "''", "`": "{`}", "[": "{[}", "]": "{]}", "*": "{*}", "−": "$-$", "±": r"$\pm$",
+    "×": r"$\times$",
 }  # fmt: skip
 LOSS, GAIN = "red", "blue"
 """Colours of a change; their strength grows with its size."""
@@ -22,7 +29,9 @@ def escape(text: object) -> str:
     character becomes a space, a character beyond ASCII its code, `U+4E2D`: which ones a document can print depends on
     its fonts.
     """
-    return "".join(SPECIAL[one] if one in SPECIAL else _plain(one) for one in str(text))
+    plain = "".join(SPECIAL[one] if one in SPECIAL else _plain(one) for one in str(text))
+    # Two hyphens would be drawn as one dash.
+    return re.sub("-(?=-)", "-{}", plain)
 
 
 def _plain(character: str) -> str:
@@ -50,7 +59,7 @@ def signed(mean: float | None, sd: float | None = None) -> str:
 
 
 def tabular(caption: str, label: str, heads: list[str], rows: list[list[str]], words: int = 1) -> str:
-    """A table that compiles with the packages its first line names.
+    """A table that compiles with the packages its first line names and is no wider than the text around it.
 
     Args:
         caption: text, escaped here.
@@ -68,13 +77,16 @@ def tabular(caption: str, label: str, heads: list[str], rows: list[list[str]], w
         "\\centering",
         f"\\caption{{{escape(caption)}}}",
         f"\\label{{tab:{label}}}",
+        "\\smallskip",
+        COLUMN_GAP,
+        FIT,
         f"\\begin{{tabular}}{{{'l' * words}{'r' * (width - words)}}}",
         "\\toprule",
         " & ".join(map(escape, heads)) + " \\\\",
         "\\midrule",
         *(f"{one} \\\\" for one in body),
         "\\bottomrule",
-        "\\end{tabular}",
+        "\\end{tabular}}",
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"

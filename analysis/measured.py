@@ -13,6 +13,7 @@ from tension_lens.importance import NeuronScores
 from tension_lens.neurons import NeuronSet, depth_shares
 from tension_lens.records import RUN_FILE, read_json
 from tension_lens.tension import rmsd
+from tension_lens.variants import taken_by_percentile
 from tension_lens.vocabulary import BUCKETS, OBJECTIVES
 
 TOP = 10.0
@@ -30,8 +31,8 @@ class ScoredModel:
     scores: NeuronScores
 
 
-def scored_models(results: Results) -> list[ScoredModel]:
-    """The neuron scores of every run and objective.
+def scored_models(results: Results, site: str = "post") -> list[ScoredModel]:
+    """The neuron scores of every run and objective, at one site.
 
     Raises:
         RequestError: if a file is damaged.
@@ -39,16 +40,8 @@ def scored_models(results: Results) -> list[ScoredModel]:
     return [
         ScoredModel(run, objective, NeuronScores.load(path))
         for run, folder in results.run_folders.items()
-        for objective, path in scores_folders(folder).items()
+        for objective, path in scores_folders(folder, site).items()
     ]
-
-
-def taken_by_percentile(
-    importance: Float[np.ndarray, "layer neuron"], top: float = TOP
-) -> Bool[np.ndarray, "layer neuron"]:
-    """Which neurons `importance >= percentile(importance, 100 − top)` takes, as the paper's code does."""
-    taken: Bool[np.ndarray, "layer neuron"] = importance >= np.percentile(importance, 100 - top)
-    return taken
 
 
 def taken_exactly(importance: Float[np.ndarray, "layer neuron"], top: float = TOP) -> Bool[np.ndarray, "layer neuron"]:
@@ -96,33 +89,33 @@ def thresholds(models: list[ScoredModel]) -> pd.DataFrame:
     for one in models:
         for statistic in (SIGNED, MAGNITUDE):
             importance = one.scores.importance(statistic)
-            exact, clamped = taken_exactly(importance), taken_by_percentile(np.maximum(importance, 0))
+            exact, clamped = taken_exactly(importance), taken_by_percentile(np.maximum(importance, 0), TOP)
             about = {"run": one.run, "objective": one.objective, "site": one.scores.site, "statistic": statistic}
-            counts = {"exactly": exact.sum(), "percentile": taken_by_percentile(importance).sum()}
+            counts = {"exactly": exact.sum(), "percentile": taken_by_percentile(importance, TOP).sum()}
             row = {**about, "neurons": importance.size, **counts, "clamped": clamped.sum()}
             rows.append({**row, "jaccard": _jaccard(exact, clamped), "zero": bool(clamped.all())})
     return pd.DataFrame(rows)
 
 
-def sites(models: list[ScoredModel]) -> pd.DataFrame:
+def sites(models: list[ScoredModel], at_gate: list[ScoredModel]) -> pd.DataFrame:
     """How far `gate` and `post` rank neurons alike, where scores of one model on the same data exist of both.
 
-    Columns: run (of the scores at `post`), objective, statistic, `spearman`, `jaccard` of the top 10 % sets.
+    Columns: run, objective, statistic, `spearman`, `jaccard` of the top 10 % sets. Models whose scores say that they
+    have no gate are left out: there both sites are one.
     """
-    found: dict[tuple[str, ...], dict[str, ScoredModel]] = {}
-    for one in models:
-        known = one.scores.metadata
-        if known.get("weights_sha256") and known.get("data_sha256"):
-            key = (known["weights_sha256"], known["data_sha256"], one.scores.scope)
-            found.setdefault(key, {})[one.scores.site] = one
+
+    def key(one: ScoredModel) -> tuple[str | None, ...]:
+        return *(one.scores.metadata.get(what) for what in ("weights_sha256", "data_sha256")), one.scores.scope
+
+    of_gate = {key(one): one for one in at_gate if None not in key(one)}
     rows = []
-    for by_site in found.values():
-        if len(by_site) > 1:
-            post, gate = by_site["post"], by_site["gate"]
+    for one in models:
+        other = of_gate.get(key(one))
+        if other is not None and one.scores.metadata.get("gated") != "no":
             for statistic in (SIGNED, MAGNITUDE):
-                pair = [one.scores.importance(statistic) for one in (post, gate)]
+                pair = [each.scores.importance(statistic) for each in (one, other)]
                 numbers = {"spearman": _rank_correlation(*pair), "jaccard": _jaccard(*map(taken_exactly, pair))}
-                rows.append({"run": post.run, "objective": post.objective, "statistic": statistic, **numbers})
+                rows.append({"run": one.run, "objective": one.objective, "statistic": statistic, **numbers})
     return pd.DataFrame(rows)
 
 
@@ -205,23 +198,3 @@ def lengths(results: Results) -> pd.DataFrame:
                 numbers = {"kept": counts.get("kept", 0), "dropped": dropped, "truncated": truncated}
                 rows.append({"run": run, "objective": objective, **numbers})
     return pd.DataFrame(rows)
-
-
-def swept(sweeps: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy with the signed mean's and the mean magnitude's neurons off, a row for each sweep and share.
-
-    Columns: run, backbone, seed, objective, data, `top` in percent, `n`, `signed`, `magnitude` (accuracies), and
-    `difference` = signed − magnitude with `low`, `high`: MOVER's 95 % limits from those of each, as for items of their
-    own, since a sweep keeps no items. Paired limits would be narrower where the same items are right under both.
-    """
-    if sweeps.empty:
-        return pd.DataFrame()
-    keys = ["run", "backbone", "seed", "objective", "data", "top"]
-    columns = [*keys, "n", "accuracy", "low", "high"]
-    signed, magnitude = (sweeps.loc[sweeps["selector"] == name, columns] for name in (SIGNED, MAGNITUDE))
-    both = signed.merge(magnitude.drop(columns="n"), on=keys, suffixes=("_s", "_m"))
-    difference = both["accuracy_s"] - both["accuracy_m"]
-    below = np.hypot(both["accuracy_s"] - both["low_s"], both["high_m"] - both["accuracy_m"])
-    above = np.hypot(both["high_s"] - both["accuracy_s"], both["accuracy_m"] - both["low_m"])
-    numbers = {"signed": both["accuracy_s"], "magnitude": both["accuracy_m"], "difference": difference}
-    return both[[*keys, "n"]].assign(**numbers, low=difference - below, high=difference + above)

@@ -175,9 +175,8 @@ def _exhibit(exhibit: Exhibit) -> Iterator[str]:
     if exhibit.fold:
         yield f'<details class="fold"><summary>{escape(exhibit.fold)}</summary>'
     if exhibit.figure is not None:
-        height = exhibit.figure.layout.height or DEFAULT_HEIGHT
-        yield "<label data-choice hidden>Show </label>"
-        yield f'<div class="plot" data-figure="{name}" style="min-height:{height:.0f}px"></div>'
+        yield '<label data-choice hidden>Show </label><p class="note" hidden></p>'
+        yield f'<div class="plot" data-figure="{name}" style="min-height:{_height(exhibit.figure)}px"></div>'
         numbers = f'<a href="#{escape(exhibit.numbers)}">the numbers</a> ' if exhibit.numbers else ""
         yield f'<p class="tools"><output></output> {numbers}<button type="button" data-svg>Save SVG</button></p>'
     paragraphs = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in exhibit.caption.split("\n\n"))
@@ -254,9 +253,15 @@ def _for_page(figure: "Figure") -> dict[str, Any]:
     layout = content["layout"]
     if menus := layout.pop("updatemenus", None):
         content["menu"] = menus[0]["buttons"]
-        layout["height"] -= MENU_HEIGHT
+        layout["height"] = _height(figure)
         layout["margin"]["t"] -= MENU_HEIGHT
     return content
+
+
+def _height(figure: "Figure") -> int:
+    """Of a figure on the page, in pixels: without its menu."""
+    height = int(figure.layout.height or DEFAULT_HEIGHT)
+    return height - MENU_HEIGHT if figure.layout.updatemenus else height
 
 
 def _packed(name: str, content: str) -> str:

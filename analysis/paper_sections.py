@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.departures import departure_table, departures
 from analysis.departures_unseen import Departure
+from analysis.figures.variants import variants_caption, variants_figure
 from analysis.page import Exhibit, Section
 from analysis.published import SOURCE, TABLES, beside, gaps
 from analysis.results import Results
@@ -58,6 +59,10 @@ def departures_section(results: Results, tables: Mapping[str, pd.DataFrame]) -> 
     found = departures(results, tables)
     words = "Each of these changes numbers. What it changes is measured on the runs at hand wherever their files allow."
     exhibits = list(_departures(found))
+    if len(variants := results.variants):
+        heading = "Accuracy with other ways to take neurons"
+        drawn = variants_caption(variants), variants_figure(variants)
+        exhibits.insert(0, Exhibit("variants", heading, *drawn, numbers="table-variants"))
     heading = "Where this toolkit departs from the paper's code"
     return Section("departures", heading, [words], exhibits), departure_table(found)
 

@@ -33,7 +33,7 @@ class ReportConfig:
     """What to report on and where to write."""
 
     runs: Path = field(metadata={"positional": True})
-    """Folder of runs, as `make demo` and the commands leave it, or of a study alone."""
+    """Folder of runs, as `make demo` and the commands leave it, or of a study alone; studies below it count as one."""
     out: Path
     """Folder for the report."""
     latex: bool = False

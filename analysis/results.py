@@ -1,6 +1,6 @@
 """Find and read everything that a folder of runs holds: studies, sweeps, trainings, neuron scores and sets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from tension_lens.records import RUN_FILE, read_json
 from tension_lens.vocabulary import OBJECTIVES, PARTS
 
 STUDY_FOLDER = "study"
-SWEEP_FILE = "sweep.csv"
+SWEEP_FILE, VARIANTS_FILE = "sweep.csv", "variants.csv"
+AT_SITE = {"post": "", "gate": "-gate"}
+"""What follows the objective in the name of a folder with scores, by the site at which neurons were read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Results:
     """What a folder of runs holds; what it does not hold is empty."""
 
     study: Study | None
-    """The item tables of the folder named `study` (or the folder itself, if it is one)."""
+    """The item tables of every folder named `study` (and of the folder itself, if it is one), as one study."""
     run_folders: dict[str, Path]
     """Folders of one backbone and seed, with scores/ and sets/, by their path below the folder of runs."""
     sets: dict[str, dict[str, NeuronSet]]
@@ -30,38 +32,39 @@ class Results:
     training: pd.DataFrame
     """A row for each trained model: run, backbone, seed, objective, the held-out data, accuracy, low, high, n."""
     sweeps: pd.DataFrame
-    """Rows of every sweep.csv with run, backbone, seed, objective and data before them."""
+    """Rows of every sweep.csv with run, backbone, seed, objective and data beside them."""
+    variants: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of every variants.csv with the same columns beside them."""
 
 
 def read_results(folder: Path) -> Results:
     """Everything below a folder of runs.
 
     Raises:
-        RequestError: if there is no such folder, nothing in it is a result, or a result is damaged.
+        RequestError: if there is no such folder, nothing in it is a result, a result is damaged, or studies do not fit
+            together (see `analysis.study.read_study`).
     """
     if not folder.is_dir():
         raise RequestError(f"{folder} is not a folder of runs")
     found = sorted({path.parent for name in ("sets", "scores", "models") for path in folder.glob(f"**/{name}")})
     run_folders = {str(path.relative_to(folder)) if path != folder else folder.name: path for path in found}
     sets = {name: _sets(path) for name, path in run_folders.items()}
-    results = Results(_study(folder), run_folders, sets, _training(run_folders), _sweeps(folder))
-    if results.study is None and not run_folders and results.sweeps.empty:
+    of_models = (_of_models(folder, name) for name in (SWEEP_FILE, VARIANTS_FILE))
+    results = Results(_study(folder), run_folders, sets, _training(run_folders), *of_models)
+    if results.study is None and not run_folders and results.sweeps.empty and results.variants.empty:
         raise RequestError(f"{folder} holds no study, no scores or sets and no sweep; run `make demo` or the commands")
     return results
 
 
-def scores_folders(run_folder: Path) -> dict[str, Path]:
+def scores_folders(run_folder: Path, site: str = "post") -> dict[str, Path]:
     """The folders with neuron scores of a run folder, by objective."""
-    folders = {one: run_folder / "scores" / one for one in OBJECTIVES}
+    folders = {one: run_folder / "scores" / f"{one}{AT_SITE[site]}" for one in OBJECTIVES}
     return {one: path for one, path in folders.items() if (path / SCORES_FILE).is_file()}
 
 
 def _study(folder: Path) -> Study | None:
-    candidates = [path for path in (folder, *sorted(folder.glob(f"**/{STUDY_FOLDER}"))) if finished_folders(path)]
-    if len(candidates) > 1:
-        names = ", ".join(map(str, candidates))
-        raise RequestError(f"{folder} holds several studies ({names}); give one of them, or the folder of one run")
-    return read_study(candidates[0]) if candidates else None
+    found = [path for path in (folder, *sorted(folder.glob(f"**/{STUDY_FOLDER}"))) if finished_folders(path)]
+    return read_study(*found) if found else None
 
 
 def _sets(run_folder: Path) -> dict[str, NeuronSet]:
@@ -82,13 +85,14 @@ def _training(run_folders: dict[str, Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _sweeps(folder: Path) -> pd.DataFrame:
+def _of_models(folder: Path, file: str) -> pd.DataFrame:
+    """Rows of every such table, with the model and the data that the record beside it names."""
     frames = []
-    for path in sorted(folder.glob(f"**/{SWEEP_FILE}")):
+    for path in sorted(folder.glob(f"**/{file}")):
         record = read_json(path.parent / RUN_FILE, "run record")
         card = record["results"].get("model")
         if card is None:
-            raise RequestError(f"the record beside {path} does not say its model; run tension_lens.sweep again")
+            raise RequestError(f"the record beside {path} does not say its model; make it again")
         about = {"run": str(path.parent.relative_to(folder)), **card, "data": record["resolved"]["data"]}
         frames.append(pd.read_csv(path).assign(**about))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -94,7 +94,7 @@ def _tables(results: Results) -> dict[str, pd.DataFrame]:
         found[name] = with_backbones(table, results) if len(table) else table
     found["depth"] = _depth(results)
     found["training"] = results.training
-    found["sweeps"] = results.sweeps
+    found["sweeps"], found["variants"] = results.sweeps, results.variants
     return {name: table for name, table in found.items() if len(table.columns)}
 
 

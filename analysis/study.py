@@ -1,7 +1,8 @@
 """Read a study's item tables into what the tables and figures are made of: scores by rule, and compact cells.
 
-A study is a folder that tension_lens.study wrote: BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet. Rewards are read one
-model at a time and let go; of every item stay whether it is right, its margin, and no more.
+A study is a folder that tension_lens.study wrote: BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet. Several are read as
+if they were one. Rewards are read one model at a time and let go; of every item stay whether it is right, its margin,
+and no more.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from analysis.scores import score_rows
 from tension_lens.errors import RequestError
-from tension_lens.items import ItemTable
+from tension_lens.items import ItemTable, read_metadata
 from tension_lens.records import RUN_FILE, read_json
 from tension_lens.spread import Scores, score_shift_of
 from tension_lens.vocabulary import OBJECTIVES
@@ -22,6 +23,8 @@ from tension_lens.vocabulary import OBJECTIVES
 BASELINE = "baseline"
 IDENTITY = ("backbone", "seed", "objective")
 ABOUT = ("condition", "set", "ablation", "control", "draw", "neurons", "shared_with_set")
+CellKey = tuple[str, str, str, str, str]
+"""Backbone, seed, objective, data, condition."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,9 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Every cell of a study, the scores by every rule, and what is not there."""
+    """Every cell of one or more studies, the scores by every rule, and what is not there."""
 
-    cells: dict[tuple[str, str, str, str, str], Cell]
-    """By backbone, seed, objective, data, condition."""
+    cells: dict[CellKey, Cell]
     items: dict[str, Items]
     """By data."""
     scores: list[dict[str, Any]]
@@ -91,49 +93,92 @@ class Study:
         return found
 
 
-def finished_folders(study: Path) -> dict[Path, dict[Path, list[str]]]:
-    """The conditions that the run record of each DATA folder names, by model folder and DATA folder, sorted.
+def finished_folders(study: Path) -> dict[Path, list[str]]:
+    """The conditions that the run record of each DATA folder of a study names, by DATA folder, sorted.
 
     Raises:
         RequestError: if a record is damaged.
     """
-    found: dict[Path, dict[Path, list[str]]] = {}
+    found: dict[Path, list[str]] = {}
     for path in sorted(study.glob(f"*/*/*/{RUN_FILE}")):
         record = read_json(path, "run record")
         # Records of other commands may lie as deep.
         if isinstance(record, dict) and "conditions" in record.get("resolved", {}):
-            found.setdefault(path.parent.parent, {})[path.parent] = list(record["resolved"]["conditions"])
+            found[path.parent] = list(record["resolved"]["conditions"])
     return found
 
 
-def read_study(folder: Path) -> Study:
-    """Every finished table of a study.
+def read_study(*studies: Path) -> Study:
+    """Every finished table of a study, or of several as if they were one.
+
+    A model may stand in several studies: on other data or under other conditions in each, with the same weights.
 
     Raises:
-        RequestError: if there is none, a table is damaged or missing though its record names it, or tables that must
-            be of one model or of the same items are not.
+        RequestError: if there is none, a table is damaged or missing though its record names it, two tables are of one
+            model, data and condition, or tables that must be of one model or of the same items are not.
     """
-    cells: dict[tuple[str, str, str, str, str], Cell] = {}
+    cells: dict[CellKey, Cell] = {}
     items: dict[str, Items] = {}
     scores: list[dict[str, Any]] = []
     distributions: list[dict[str, Any]] = []
-    finished = finished_folders(folder)
+    finished = {path: names for study in studies for path, names in finished_folders(study).items()}
     if not finished:
-        raise RequestError(f"{folder} holds no finished tables; run tension_lens.study first")
-    for data_folders in finished.values():
-        tables = {}
-        for data_folder, conditions in data_folders.items():
-            tables[data_folder] = {name: ItemTable.load(data_folder / f"{name}.parquet") for name in conditions}
-        _require_one_model(tables)
-        for data_folder, by_condition in tables.items():
+        raise RequestError(f"{', '.join(map(str, studies))} holds no finished tables; run tension_lens.study first")
+    for paths in _by_model(finished):
+        tables = _tables_of_one_model(paths)
+        for data, by_condition in tables.items():
             for table in by_condition.values():
-                data = table.metadata["data"]
-                _require_known_items(items, data, table, data_folder)
+                _require_known_items(items, data, table)
                 cell = _cell(table)
                 cells[(*cell.model, data, cell.condition)] = cell
             distributions += list(_distributions(by_condition))
-        scores += list(_scores(list(tables.values())))
+        scores += list(_scores(tables))
     return Study(cells, items, scores, distributions, list(_gaps(cells, list(items))))
+
+
+def _by_model(finished: dict[Path, list[str]]) -> list[list[Path]]:
+    """The files of each model, by what the first file of each DATA folder says."""
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for folder, conditions in finished.items():
+        paths = [folder / f"{name}.parquet" for name in conditions]
+        for path in paths[:1]:
+            metadata = read_metadata(path)
+            _require_labels(metadata, path)
+            found.setdefault(tuple(metadata[name] for name in IDENTITY), []).extend(paths)
+    return list(found.values())
+
+
+def _tables_of_one_model(paths: list[Path]) -> dict[str, dict[str, ItemTable]]:
+    """Tables by data and condition."""
+    found: dict[str, dict[str, ItemTable]] = {}
+    origins: dict[tuple[str, str], Path] = {}
+    weights: dict[str, Path] = {}
+    for path in paths:
+        table = ItemTable.load(path)
+        about = table.metadata
+        _require_labels(about, path)
+        weights.setdefault(about["weights_sha256"], path)
+        model = f"the {about['objective']} model of {about['backbone']}, seed {about['seed']}"
+        if len(weights) > 1:
+            first, second = weights.values()
+            raise RequestError(
+                f"item tables of {model}, are of different weights: {first} and {second}; run tension_lens.study on "
+                "one of the two again, or report on each by itself"
+            )
+        key = about["data"], about["condition"]
+        if key in origins:
+            raise RequestError(
+                f"{origins[key].parent} and {path.parent} both hold {model}, on {key[0]} under {key[1]}; keep one of "
+                "the two, or report on each study by itself"
+            )
+        origins[key] = path
+        found.setdefault(key[0], {})[key[1]] = table
+    return found
+
+
+def _require_labels(metadata: dict[str, str], path: Path) -> None:
+    if lacking := [key for key in (*IDENTITY, "data", *ABOUT, "weights_sha256") if key not in metadata]:
+        raise RequestError(f"item table {path} does not say its {', '.join(lacking)}; is it of a study?")
 
 
 def _cell(table: ItemTable) -> Cell:
@@ -142,36 +187,28 @@ def _cell(table: ItemTable) -> Cell:
     return Cell(**{**about, "neurons": int(about["neurons"])}, right=table.right, margin=margin)  # type: ignore[arg-type]
 
 
-def _require_one_model(tables: dict[Path, dict[str, ItemTable]]) -> None:
-    found: dict[str, Path] = {}
-    for folder, by_condition in tables.items():
-        for name, table in by_condition.items():
-            path = folder / f"{name}.parquet"
-            if lacking := [key for key in (*IDENTITY, "data", *ABOUT, "weights_sha256") if key not in table.metadata]:
-                raise RequestError(f"item table {path} does not say its {', '.join(lacking)}; is it of a study?")
-            found.setdefault(table.metadata["weights_sha256"], path)
-            if len(found) > 1:
-                first, second = found.values()
-                raise RequestError(f"item tables of one model folder are of different weights: {first} and {second}")
-
-
-def _require_known_items(items: dict[str, Items], data: str, table: ItemTable, folder: Path) -> None:
-    known = items.setdefault(data, Items(table.item, table.subtask, table.task_type, table.metadata["data_sha256"]))
-    same = known.sha256 == table.metadata["data_sha256"] and len(known.item) == len(table)
+def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -> None:
+    about = table.metadata
+    known = items.setdefault(data, Items(table.item, table.subtask, table.task_type, about["data_sha256"]))
+    same = known.sha256 == about["data_sha256"] and len(known.item) == len(table)
     if not same or (known.item != table.item).any():
-        raise RequestError(f"tables in {folder} hold other items of {data} than those of another model or condition")
+        model = f"the {about['objective']} model of {about['backbone']}, seed {about['seed']},"
+        raise RequestError(
+            f"tables of {model} under {about['condition']} hold other items of {data} than those of another model or "
+            "condition; run tension_lens.study on the same items, or report on each study by itself"
+        )
 
 
-def _scores(by_data: list[dict[str, ItemTable]]) -> Iterator[dict[str, Any]]:
+def _scores(tables: dict[str, dict[str, ItemTable]]) -> Iterator[dict[str, Any]]:
     """Of one model: the score rows of every condition."""
     conditions: dict[str, dict[str, ItemTable]] = {}
-    for by_condition in by_data:
-        for name, table in by_condition.items():
-            conditions.setdefault(name, {})[table.metadata["data"]] = table
-    for tables in conditions.values():
-        metadata = next(iter(tables.values())).metadata
+    for data, by_condition in tables.items():
+        for condition, table in by_condition.items():
+            conditions.setdefault(condition, {})[data] = table
+    for of_condition in conditions.values():
+        metadata = next(iter(of_condition.values())).metadata
         labels = {name: metadata[name] for name in (*IDENTITY, *ABOUT)}
-        for row in score_rows(tables):
+        for row in score_rows(of_condition):
             yield {**labels, **row}
 
 
@@ -199,7 +236,7 @@ def _distribution_rows(
         yield {**labels, "side": side, **asdict(one.spread), **quantiles, "auc": scores.auc, **histogram}
 
 
-def _gaps(cells: dict[tuple[str, str, str, str, str], Cell], data: list[str]) -> Iterator[dict[str, str]]:
+def _gaps(cells: dict[CellKey, Cell], data: list[str]) -> Iterator[dict[str, str]]:
     """Which of the cells there would be, if every model had every data spec and condition of its objective."""
     seeds = sorted({(backbone, seed) for backbone, seed, *_ in cells})
     for backbone, seed in seeds:

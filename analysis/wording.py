@@ -63,10 +63,10 @@ def many(count: int, one: str, several: str | None = None) -> str:
 
 
 def of_all(part: int, whole: int) -> str:
-    """A count among all: `none of 6`, `all 6`, `4 of 6`, `1 of 1`."""
+    """A count among all: `none of 6`, `all 6`, `both`, `4 of 6`, `1 of 1`."""
     if whole == 1 or 0 < part < whole:
         return f"{part:,} of {whole:,}"
-    return f"all {whole:,}" if part else f"none of {whole:,}"
+    return {2: "both"}.get(whole, f"all {whole:,}") if part else f"none of {whole:,}"
 
 
 def luck(tests: int, share: float = ALPHA / 2) -> str:

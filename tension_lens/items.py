@@ -1,6 +1,7 @@
 """The item table: what every response of every item was rewarded with under one condition, as arrays and on disk."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from tension_lens.records import atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 NAMES = ("item", "subtask", "task_type")
 LISTS = ("chosen_rewards", "rejected_rewards", "chosen_tokens", "rejected_tokens")
@@ -163,24 +165,14 @@ class ItemTable:
             RequestError: if the file is missing, truncated or damaged, lacks a column, or a column is not what an item
                 table holds (its type, empty cells, rewards that are not finite, items without a response).
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                schema = file.schema_arrow
-                if missing := [column for column in COLUMNS if column not in schema.names]:
-                    raise RequestError(f"it lacks the columns {', '.join(missing)}")
-                # A table is small and there are thousands: threads would cost more than they bring.
-                table = file.read(list(COLUMNS), use_threads=False)
+        with _opened(path) as file:
+            names = file.schema_arrow.names
+            if missing := [column for column in COLUMNS if column not in names]:
+                raise RequestError(f"it lacks the columns {', '.join(missing)}")
+            # A table is small and there are thousands: threads would cost more than they bring.
+            table = file.read(list(COLUMNS), use_threads=False)
             columns = {column: _array(column, table.column(column).combine_chunks()) for column in COLUMNS}
-            entries = [(key.decode(), value.decode()) for key, value in (schema.metadata or {}).items()]
-            metadata = {key.removeprefix(PREFIX): value for key, value in entries if key.startswith(PREFIX)}
-            return cls(**columns, metadata=metadata)
-        except RequestError as error:
-            raise RequestError(f"item table {path}: {error}") from error
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise RequestError(f"item table {path} cannot be read: {' '.join(str(error).split())}") from error
+            return cls(**columns, metadata=_metadata(file))
 
     def save(self, path: Path, provenance: dict[str, str]) -> None:
         """Write the table as parquet, the same bytes for the same content; the provenance goes into its metadata.
@@ -240,6 +232,36 @@ class ItemTable:
             name: part.take(rows) if isinstance(part, Ragged) else part[rows] for name, part in parts.items()
         }
         return ItemTable(**taken, metadata=self.metadata)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What the file of an item table says of itself, without its rows.
+
+    Raises:
+        RequestError: if the file is missing, truncated or damaged.
+    """
+    with _opened(path) as file:
+        return _metadata(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
+    """The file of an item table; what is found wrong with it is said with its path."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except RequestError as error:
+        raise RequestError(f"item table {path}: {error}") from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise RequestError(f"item table {path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _metadata(file: "pq.ParquetFile") -> dict[str, str]:
+    entries = [(key.decode(), value.decode()) for key, value in (file.schema_arrow.metadata or {}).items()]
+    return {key.removeprefix(PREFIX): value for key, value in entries if key.startswith(PREFIX)}
 
 
 def _array(column: str, cells: "pa.Array") -> Any:

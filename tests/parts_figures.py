@@ -41,6 +41,39 @@ def sweep_rows(rows, **about):
     return table
 
 
+def variant_rows():
+    """Rows of `Results.variants` of two models: (variant, against, difference, low, high, p_holm) of each."""
+    columns = ["variant", "against", "difference", "difference_low", "difference_high", "p_holm"]
+    rows = {
+        "helpful": [
+            ("signed mean", "toolkit", -0.03, -0.06, 0.0, 0.4),
+            ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
+            ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),
+            ("clamped", "signed mean", 0.02, -0.02, 0.06, 1.0),
+            ("random-0", "toolkit", -0.01, -0.04, 0.02, 1.0),
+            ("random-1", "toolkit", 0.02, -0.01, 0.05, 1.0),
+        ],
+        "harmless": [
+            ("signed mean", "toolkit", 0.05, 0.01, 0.09, 0.01),
+            ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
+            ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),
+            ("clamped", "signed mean", 0.02, -0.02, 0.06, 1.0),
+            ("random-0", "toolkit", 0.01, -0.02, 0.04, 1.0),
+        ],
+    }
+    about = {
+        "run": "variants",
+        "backbone": "tiny",
+        "seed": "0",
+        "n": 400,
+        "accuracy": 0.6,
+        "neurons": 9,
+        "jaccard": 0.5,
+    }
+    tables = [pd.DataFrame(of_it, columns=columns).assign(objective=name) for name, of_it in rows.items()]
+    return pd.concat(tables, ignore_index=True).assign(data="sample:mixed:test", **about)
+
+
 def rows_of(figure, trace):
     """The names of the rows in which a trace's dots lie."""
     labels = [label.replace("-<br>", "-").replace("<br>", " ") for label in figure.layout.yaxis.ticktext]
@@ -73,9 +106,12 @@ def require_well_made(figure, titles=True):
     assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
     assert len(figure.data)
     for trace in figure.data:
-        meta = trace.meta or {}
+        meta = dict(trace.meta or {})
+        over = meta.pop("over", {})
         assert set(meta) <= set(META)
         assert all(isinstance(value, str) and value for value in meta.values())
+        assert set(over) <= {"backbone", "seed"} - set(meta)
+        assert all(len(values) > 1 and all(isinstance(one, str) for one in values) for values in over.values())
         for name in ("x", "y", "r"):
             for value in getattr(trace, name, None) or ():
                 assert value is None or isinstance(value, str) or value in (float(f"{value:.4g}"), round(value, 4))

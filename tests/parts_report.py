@@ -24,11 +24,14 @@ TOPS = (5.0, 10.0, 20.0)
 
 
 def write_runs(folder, backbones):
-    """Runs of these backbones, with every 20th item of two benchmarks; the first model lacks one of its conditions."""
+    """Runs of these backbones, with every 20th item of two benchmarks, and a study for each backbone.
+
+    The first model lacks one of its conditions.
+    """
     random = np.random.default_rng(3)
     for number, (backbone, seed) in enumerate(itertools.product(backbones, SEEDS)):
         run = folder / f"run-{number}"
-        write_study_part(folder / "study" / f"model-{number}", backbone, seed, random, gap=number == 0)
+        write_study_part(folder / backbone / "study" / f"model-{number}", backbone, seed, random, gap=number == 0)
         write_neurons(run, random)
         for objective in OBJECTIVES:
             config = {"backbone": backbone, "seed": seed, "objective": objective, "data": "hh-rlhf"}

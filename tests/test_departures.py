@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts_figures import variant_rows
 
 from analysis import measured
 from analysis.departures import departure_table, departures
 from analysis.departures_unseen import NOT_SEEN, UNSEEN
-from analysis.measured import ScoredModel, taken_by_percentile, taken_exactly
+from analysis.measured import ScoredModel, taken_exactly
 from analysis.results import Results
 from tension_lens.importance import NeuronScores
 from tension_lens.neurons import NeuronSet, top_percent
@@ -35,8 +36,8 @@ def model(scores, run="run", objective="mixed"):
     return ScoredModel(run, objective, scores)
 
 
-def results_of(folders=None, sets=None, sweeps=NOTHING):
-    return Results(None, folders or {}, sets or {}, NOTHING, sweeps)
+def results_of(folders=None, sets=None, variants=NOTHING):
+    return Results(None, folders or {}, sets or {}, NOTHING, NOTHING, variants)
 
 
 def by_name(found):
@@ -84,23 +85,18 @@ def test_exactly_taken_are_the_neurons_of_top_percent(values, top):
     assert tuple(map(tuple, np.argwhere(taken).tolist())) == top_percent(importance, top, "top", "post").neurons
 
 
-def test_percentile_is_numpys():
-    importance = np.array([[1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 8.0, 9.0, 10.0]])
-    # Between 9 and 10, at 9.1: only the last is at or above it.
-    assert taken_by_percentile(importance).sum() == 1
-    assert taken_by_percentile(np.ones(SHAPE)).all()
-
-
 def test_sites_are_compared_where_one_models_scores_exist_of_both():
     about = {"weights_sha256": "w", "data_sha256": "d"}
     post, gate = scores_of(RAMP, RAMP, "post", **about), scores_of(RAMP, 19 - RAMP, "gate", **about)
-    table = measured.sites([model(post), model(gate, "run-gate")]).set_index("statistic")
+    table = measured.sites([model(post)], [model(gate)]).set_index("statistic")
     assert (table.loc["mean", "spearman"], table.loc["mean", "jaccard"]) == (pytest.approx(1), 1)
     assert (table.loc["mean_abs", "spearman"], table.loc["mean_abs", "jaccard"]) == (pytest.approx(-1), 0)
     assert set(table["run"]) == {"run"}
     other = replace(gate, metadata={**about, "weights_sha256": "another"})
-    assert measured.sites([model(post), model(other)]).empty
-    assert measured.sites([model(replace(post, metadata={})), model(replace(gate, metadata={}))]).empty
+    assert measured.sites([model(post)], [model(other)]).empty
+    assert measured.sites([model(replace(post, metadata={}))], [model(replace(gate, metadata={}))]).empty
+    ungated = [model(replace(one, metadata={**about, "gated": "no"})) for one in (post, gate)]
+    assert measured.sites(ungated[:1], ungated[1:]).empty
 
 
 def test_layers_averaged_first_cancel():
@@ -152,32 +148,35 @@ def test_rm_bench_rules_stand_side_by_side():
     assert "60.0 % by the diagonal, 55.0 % by the 3 × 3 average, 20.0 % by the strict rule" in here
 
 
-def swept(signed, magnitude):
-    about = {
-        "run": "s",
-        "backbone": "b",
-        "seed": 0,
-        "objective": "mixed",
-        "data": "d",
-        "top": 10.0,
-        "n": 100,
-        "draw": 0,
-    }
-    rows = [{**about, "selector": name, "accuracy": accuracy, "low": accuracy - 0.03, "high": accuracy + 0.04}
-            for name, accuracy in (("mean", signed), ("mean_abs", magnitude), ("random", 0.9))]  # fmt: skip
-    return pd.DataFrame(rows)
+def test_the_accuracy_effect_of_each_departure_is_told_with_its_interval():
+    table = variant_rows()
+    found = by_name(departures(results_of(variants=table), {}))
+    signed = found["signed mean or mean magnitude"].here
+    assert "accuracy differs by −3.0 to +5.0 points in 2 models (95 % intervals within [−6.0, 9.0])" in signed
+    assert "1 of 2 is significant" in signed
+    assert "Random neurons instead of the toolkit's: −1.0 to +2.0 points" in signed
+    assert "variants --model" in found["site of reading"].here or "Not known" in found["site of reading"].here
+    assert "tension_lens.variants" in by_name(departures(results_of(), {}))["signed mean or mean magnitude"].here
 
 
-@pytest.mark.parametrize(
-    ("signed", "words"), [(0.52, "no interval excludes 0"), (0.70, "1 of 1 of the intervals exclude 0")]
-)
-def test_the_accuracy_effect_of_the_statistic_has_an_interval(signed, words):
-    row = measured.swept(swept(signed, 0.5)).iloc[0]
-    # MOVER of a difference: √(0.03² + 0.04²) = 0.05 both ways.
-    assert (row["low"], row["high"]) == (pytest.approx(signed - 0.5 - 0.05), pytest.approx(signed - 0.5 + 0.05))
-    assert row["difference"] == pytest.approx(signed - 0.5)
-    found = by_name(departures(results_of(sweeps=swept(signed, 0.5)), {}))["signed mean or mean magnitude"]
-    assert words in found.here
+def test_sites_and_percentile_tell_their_effects_beside_the_overlap(tmp_path):
+    about = {"weights_sha256": "w", "data_sha256": "d", "gated": "yes"}
+    folders = save_run(tmp_path, **about)
+    gate = tmp_path / "scores" / "mixed-gate"
+    gate.mkdir(parents=True)
+    scores_of(-RAMP, 19 - RAMP, "gate", **about).save(gate)
+    found = by_name(departures(results_of(folders, variants=variant_rows()), {}))
+    site = found["site of reading"].here
+    assert "by mean_abs the rank correlation of the two sites is −1.00" in site
+    assert "accuracy differs by +1.0 points in 2 models" in site and "none of 2 are significant" in site
+    taken = found["how many neurons are taken"].here
+    assert "By percentile alone: With these neurons off instead of the toolkit's, accuracy differs by +0.0" in taken
+    assert "by the signed mean: With these neurons off instead of exactly so many by the signed mean" in taken
+
+
+def test_a_model_without_a_gate_has_one_site(tmp_path):
+    found = by_name(departures(results_of(save_run(tmp_path, gated="no")), {}))
+    assert "none of the 1 model has a gate" in found["site of reading"].here
 
 
 def save_run(folder, objective="mixed", **metadata):
@@ -192,8 +191,8 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path):
     found = by_name(departures(results_of(save_run(tmp_path)), {}))
     site = found["site of reading"].here
     assert "python -m tension_lens.score --model models/mixed --data sample:mixed:train --site gate" in site
-    assert "--out run-gate/scores/mixed" in site
-    assert "tension_lens.sweep" in found["signed mean or mean magnitude"].here
+    assert "--out run/scores/mixed-gate" in site
+    assert "tension_lens.variants" in found["signed mean or mean magnitude"].here
     assert "rank correlation of the two is −1.00" in found["signed mean or mean magnitude"].here
     assert "Of 100 pairs scored over 1 model, 10 were dropped" in found["over-long pairs"].here
     assert "tension_lens.study --data rm-bench" in found["RM-Bench"].here

@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parts_figures import choices, points, require_well_made, rows_of, score_rows, sweep_rows
+from parts_figures import choices, points, require_well_made, rows_of, score_rows, sweep_rows, variant_rows
 from parts_study import DATA, item_table, write_study
 
 from analysis import figures, style
 from analysis.depth import depth_figure
 from analysis.effects import condition_table, effects
+from analysis.figures.frame import meta_of
 from analysis.figures.overlap import circles_of, lens_area
-from analysis.figures.pooling import pool
+from analysis.figures.pooling import interval_words, pool
 from analysis.figures.rewards import merged
 from analysis.study import read_study
 from analysis.tables import rmsd_table
@@ -98,12 +99,21 @@ def test_seeds_of_one_backbone_have_students_interval():
 
 
 def test_a_backbone_with_more_seeds_counts_no_more_than_another():
-    values = {("x", "0"): 0.1, ("x", "1"): 0.3, ("x", "2"): 0.2, ("y", "0"): 0.6}
+    values = {("x", "0"): 0.1, ("x", "1"): 0.3, ("x", "2"): 0.2, ("y", "0"): 0.6, ("z", "0"): 0.7}
     (row,) = pool(models(values), "m", ["k"]).to_dict("records")
-    # Backbones have 0.2 and 0.6: mean 0.4, sd √0.08, t(1 df) = 12.7062.
-    assert row["value"] == pytest.approx(0.4)
-    assert row["high"] - row["value"] == pytest.approx(12.7062 * math.sqrt(0.08) / math.sqrt(2), rel=1e-4)
-    assert (row["over"], row["backbones"], row["models"], row["backbone"]) == ("backbones", 2, 4, "")
+    # Backbones have 0.2, 0.6 and 0.7: mean 0.5, variance (0.09 + 0.01 + 0.04)/2, t(2 df) = 4.302653.
+    assert row["value"] == pytest.approx(0.5)
+    assert row["high"] - row["value"] == pytest.approx(4.302653 * math.sqrt(0.07 / 3), rel=1e-5)
+    assert (row["over"], row["backbones"], row["models"], row["backbone"]) == ("backbones", 3, 5, "")
+
+
+@pytest.mark.parametrize("other", [("x", "1"), ("y", "0")])
+def test_a_mean_of_two_has_no_interval(other):
+    found = pool(models({("x", "0"): 0.4, other: 0.5}), "m", ["k"])
+    (row,) = found.to_dict("records")
+    assert row["value"] == pytest.approx(0.45)
+    assert found[["low", "high"]].isna().all(axis=None)
+    assert (row["over"], interval_words(found.iloc[0])) == ("", "45 %, no interval")
 
 
 def test_what_has_no_value_is_left_out_and_not_zero():
@@ -111,6 +121,18 @@ def test_what_has_no_value_is_left_out_and_not_zero():
     (row,) = pool(rows, "m", ["k"]).to_dict("records")
     assert (row["value"], row["models"]) == (0.5, 1)
     assert pool(rows[rows["backbone"] == "y"], "m", ["k"]).empty
+
+
+def test_a_mean_says_of_whom_it_is():
+    values = {("x", "0"): 0.1, ("x", "1"): 0.3, ("y", "0"): 0.6, ("z", "7"): float("nan")}
+    found = pool(models(values), "m", ["k"])
+    # z has no value, so the mean is not over it.
+    assert meta_of(found) == {"over": {"backbone": ["x", "y"], "seed": ["0", "1"]}}
+    assert meta_of(found, ["data"]) == {}
+    alone = [meta_of(row) for _, row in pool(models(values), "m", ["k", "backbone"]).groupby("backbone")]
+    assert alone == [{"backbone": "x", "over": {"seed": ["0", "1"]}}, {"backbone": "y", "seed": "0"}]
+    same_seed = pool(models({("x", "0"): 0.1, ("y", "0"): 0.6}), "m", ["k"])
+    assert meta_of(same_seed) == {"seed": "0", "over": {"backbone": ["x", "y"]}}
 
 
 def test_backbones_by_themselves():
@@ -154,16 +176,18 @@ def test_the_radars_menu_holds_everyone_families_and_backbones():
     shown = {
         label: next(trace for trace in traces if trace.name == "mixed") for label, traces in choices(figure).items()
     }
-    assert list(shown) == ["all 3 backbones", "family gpt2", "family smollm2", *values]
+    # The family of one backbone would say what the backbone does.
+    assert list(shown) == ["all 3 backbones", "family gpt2", *values]
     # Backbones have 0.55, 0.7 and 0.9.
     means = {label: trace.r[0] for label, trace in shown.items()}
     assert means == pytest.approx(
-        {"all 3 backbones": 71.67, "family gpt2": 62.5, "family smollm2": 90, "gpt2-small": 55, "gpt2-large": 70,
-         "smollm2-135m": 90}
-    )  # fmt: skip
+        {"all 3 backbones": 71.67, "family gpt2": 62.5, "gpt2-small": 55, "gpt2-large": 70, "smollm2-135m": 90}
+    )
     assert [trace.name for trace in figure.data if trace.visible and trace.name == "mixed"] == ["mixed"]
-    assert shown["all 3 backbones"].meta == {}
-    assert shown["gpt2-small"].meta == {"backbone": "gpt2-small"}
+    seeds = ["0", "1"]
+    assert shown["all 3 backbones"].meta == {"over": {"backbone": list(values), "seed": seeds}}
+    assert shown["family gpt2"].meta == {"over": {"backbone": ["gpt2-small", "gpt2-large"], "seed": seeds}}
+    assert shown["gpt2-small"].meta == {"backbone": "gpt2-small", "over": {"seed": seeds}}
     assert all("random rewards" in {trace.name for trace in traces} for traces in choices(figure).values())
 
 
@@ -234,7 +258,7 @@ def test_retention_shows_shares_intervals_and_controls_of_the_table(one):
     assert points(figure, name="helpful")["intact"][0] == pytest.approx(100 * 9 / 11, rel=1e-3)
     controls = [trace for trace in figure.data if trace.name == "random controls"]
     assert len(controls) == 3
-    assert all(trace.meta == {"data": DATA, "condition": "shared"} for trace in controls)
+    assert all(trace.meta == {**WHO, "data": DATA, "condition": "shared"} for trace in controls)
     shares = [found.loc["combined", f"shared.uniform-{draw}"]["share"] for draw in (0, 1)]
     middle = controls[0].x[0]
     ends = [middle - controls[0].error_x.arrayminus[0], middle + controls[0].error_x.array[0]]
@@ -258,11 +282,19 @@ def test_retention_of_many_models_is_a_mean_with_its_backbones(many):
     assert by_backbone["tiny"].x[0] == pytest.approx(100 * 8.5 / 11, rel=1e-3)
     assert by_backbone["small"].x[0] == pytest.approx(100 * 9 / 11, rel=1e-3)
     assert by_backbone["small"].meta == {"backbone": "small", "seed": "0", "condition": "baseline", "data": DATA}
-    assert by_backbone["tiny"].meta == {"backbone": "tiny", "condition": "baseline", "data": DATA}
+    where = {"condition": "baseline", "data": DATA}
+    assert by_backbone["tiny"].meta == {"backbone": "tiny", **where, "over": {"seed": ["0", "1"]}}
     mean = by_backbone[None]
+    assert mean.meta == {**where, "over": {"backbone": ["small", "tiny"], "seed": ["0", "1"]}}
     assert mean.x[0] == pytest.approx(100 * 8.75 / 11, rel=1e-3)
-    assert mean.error_x.array[0] == pytest.approx(100 * 12.7062 * 0.25 / 11, rel=1e-3)
-    assert by_backbone["tiny"].error_x.array is None
+    # Of two, seeds or backbones, a mean has no interval; the one model of small has Wilson's.
+    assert mean.error_x.array is None and by_backbone["tiny"].error_x.array is None
+    table = retention_table(many).set_index(["backbone", "measure", "condition", "subtask", "task_type"])
+    row = table.loc["small", "helpful", "baseline", "all", "all"]
+    assert row["high"] - row["share"] == pytest.approx(by_backbone["small"].error_x.array[0] / 100, rel=1e-3)
+    # Above and below their mean, and still in its row.
+    assert sorted([by_backbone["tiny"].y[0], by_backbone["small"].y[0]])[0] < mean.y[0]
+    assert by_backbone["tiny"].y[0] + by_backbone["small"].y[0] == pytest.approx(2 * mean.y[0], abs=1e-3)
 
 
 def test_margins_show_the_differences_of_the_table(one):
@@ -314,6 +346,9 @@ def test_effects_of_many_models_mark_what_most_of_them_show(many):
     require_well_made(figure)
     (mean,) = (t for t in figure.data if t.name == "shared set" and "backbone" not in t.meta)
     assert set(mean.marker.symbol) == {"circle", "diamond"}
+    everyone = {"backbone": ["small", "tiny"], "seed": ["0", "1"]}
+    assert mean.meta == {"condition": "shared", "data": DATA, "over": everyone}
+    assert [t.meta["over"] for t in figure.data if t.name == "random, uniform"] == [everyone]
     assert {trace.meta["backbone"] for trace in figure.data if "backbone" in trace.meta} == {"tiny", "small"}
     table.loc[table["backbone"] == "tiny", "p_holm"] = 1.0
     (mean,) = (t for t in figures.effects_figure(table).data if t.name == "shared set" and "backbone" not in t.meta)
@@ -368,6 +403,27 @@ def test_sweeps_of_several_models_are_chosen_by_what_tells_them_apart():
 
 
 # --- rewards
+
+
+def test_variants_show_differences_of_the_table_and_the_span_of_random_sets():
+    figure = figures.variants_figure(variant_rows())
+    require_well_made(figure)
+    helpful = points(figure, name="helpful model")
+    assert helpful["signed mean"] == pytest.approx((-3.0, -6.0, 0.0))
+    assert helpful["clamped, at or above the percentile"] == pytest.approx((2.0, -2.0, 6.0))
+    assert set(helpful) == {
+        "signed mean",
+        "ranked at the gate",
+        "at or above the percentile",
+        "clamped, at or above the percentile",
+    }
+    # The diamond is the one difference with p below 0.05.
+    symbols = {trace.name: list(trace.marker.symbol) for trace in figure.data if "model" in trace.name}
+    assert symbols == {"helpful model": ["circle"] * 4, "harmless model": ["diamond", "circle", "circle", "circle"]}
+    random = [trace for trace in figure.data if trace.name == "random neurons"]
+    assert [trace.x[0] for trace in random] == pytest.approx([0.5, 1.0])
+    assert random[0].error_x.array[0] == pytest.approx(1.5) and random[0].error_x.arrayminus[0] == pytest.approx(1.5)
+    assert "n = 400 items" in figures.variants_caption(variant_rows())
 
 
 def test_densities_are_those_of_the_study_before_and_after(one):
@@ -444,9 +500,16 @@ def test_depth_of_several_models_is_a_mean_beside_each_and_the_uniform_share():
     bars = {trace.name: trace for trace in figure.data if trace.type == "bar"}
     # Early: 2 of 4 and 1 of 2; middle 1 of 4 and none; late 1 of 4 and 1 of 2.
     assert list(bars["helpful"].y) == [50, 12.5, 37.5]
-    # The mean of 0.25 and 0 with 1 df: 12.7062 · 0.1768/√2.
-    assert bars["helpful"].error_y.array[1] == pytest.approx(100 * 12.7062 * 0.125, rel=1e-3)
+    # Two models are too few for an interval of their mean.
+    assert bars["helpful"].error_y.array is None
+    third = NeuronSet.of("helpful", "post", (3, 4), [(0, 0), (0, 1)])
+    of_three = figures.depth_by_model_figure({"a": PARTED, "b": {"helpful": other}, "c": {"helpful": third}})
+    # Middle: 0.25, 0 and 0, sd 0.25/√3; t(2 df) = 4.302653.
+    assert of_three.data[0].error_y.array[1] == pytest.approx(100 * 4.302653 * 0.25 / 3, rel=1e-3)
     assert list(bars["uniform"].y) == pytest.approx([33.33] * 3)
+    # Six layers and three have the same thirds: no mean over models.
+    assert bars["uniform"].meta is None
+    assert bars["helpful"].meta == {"seed": "0", "over": {"backbone": ["x", "y"]}}
     assert list(bars["harmless"].y) == [20, 20, 60]
     assert bars["harmless"].error_y.array is None
     dots = {trace.meta["backbone"]: list(trace.y) for trace in figure.data if trace.type == "scatter"}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from parts_study import item_table, write_study
 
-from analysis.findings import findings, lead_paragraph
+from analysis.findings import findings, lead_paragraph, scope_finding
 from analysis.findings_ablation import RANDOM, SET, UNCHANGED, UNCONTROLLED, verdicts
 from analysis.findings_accuracy import own_accuracies
 from analysis.results import Results
@@ -133,9 +133,20 @@ def test_one_seed_is_said_and_several_are_counted(tmp_path):
     assert "all of one training seed: how much another seed would change is not known" in lead
     assert any("no standard deviation over seeds" in line for line in lines)
     lead, lines, _ = of_study(tmp_path / "two", {(seed, "helpful", "baseline"): judged(150, 0) for seed in (0, 247)})
-    assert "trained with 2 seeds" in lead
+    assert "trained with 2 seeds a backbone" in lead
     assert "one training seed" not in lead
-    assert any("2 training seeds (0, 247)" in line for line in lines)
+    assert any("2 training seeds a backbone (0, 247)" in line for line in lines)
+
+
+def test_seeds_are_counted_by_backbone():
+    def scope(models):
+        rows = [{"backbone": backbone, "seed": seed, "objective": "mixed"} for backbone, seed in models]
+        found = scope_finding(Results(None, {}, {}, pd.DataFrame(rows), NOTHING))
+        return f"{found.lead} {' '.join(found.detail)}"
+
+    apart = scope([("a", 0), ("b", 247)])
+    assert "all of one training seed a backbone" in apart and "one training seed a backbone (0, 247)" in apart
+    assert "trained with up to 2 seeds a backbone" in scope([("a", 0), ("a", 247), ("b", 0)])
 
 
 @pytest.mark.parametrize(("kept", "words"), [(180, "more than what"), (130, "which cannot be told from what")])
@@ -189,7 +200,7 @@ def test_sets_that_share_and_lie_deep_are_said_to():
     assert any(
         "share 40 neurons, random sets of their sizes 6 (Jaccard index 0.50 against 0.05)" in line for line in lines
     )
-    assert "all 2 sets lie otherwise than uniformly drawn neurons" in lead
+    assert "In depth, both sets lie otherwise than uniformly drawn neurons" in lead
     assert any("late 100 % (uniform 33 %; more in 1)" in line and "early 0.00 %" in line for line in lines)
     assert any("by itself" in line for line in lines)
 
@@ -245,7 +256,15 @@ def test_numbers_in_words():
     assert (p_text(0.0004), p_text(0.0312)) == ("p < 0.001", "p = 0.031")
     assert (span(np.array([0.21, 0.43])), span(np.array([61.0, 61.2]), " %")) == ("0.21 to 0.43", "61 %")
     assert (many(1, "model"), many(1200, "model"), many(2, "is", "are")) == ("1 model", "1,200 models", "2 are")
-    assert [of_all(*pair) for pair in ((0, 3), (2, 3), (3, 3), (1, 1))] == ["none of 3", "2 of 3", "all 3", "1 of 1"]
+    counts = {
+        (0, 3): "none of 3",
+        (2, 3): "2 of 3",
+        (3, 3): "all 3",
+        (1, 1): "1 of 1",
+        (2, 2): "both",
+        (1, 2): "1 of 2",
+    }
+    assert {pair: of_all(*pair) for pair in counts} == counts
     assert (luck(10), luck(80), luck(54, 0.05)) == ("less than one", "about 2", "about 3")
 
 

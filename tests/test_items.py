@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from parts_items import item_table, lists
 
 from tension_lens.errors import RequestError
-from tension_lens.items import COLUMNS, LISTS, NAMES, ItemTable, Ragged
+from tension_lens.items import COLUMNS, LISTS, NAMES, ItemTable, Ragged, read_metadata
 
 ROWS = [
     ("1:3", "n", [0.1], [-1.5, 1e-300, 0.3], [7], [1, 12, 3]),
@@ -231,9 +231,16 @@ def test_a_table_that_pandas_wrote_is_read(table, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["none.parquet", "."])
-def test_a_missing_table_is_refused(tmp_path, name):
+@pytest.mark.parametrize("read", [ItemTable.load, read_metadata])
+def test_a_missing_table_is_refused(tmp_path, name, read):
     with pytest.raises(RequestError, match=r"item table .* cannot be read"):
-        ItemTable.load(tmp_path / name)
+        read(tmp_path / name)
+
+
+def test_what_a_table_says_of_itself_is_read_without_its_rows(table, tmp_path):
+    path = tmp_path / "items.parquet"
+    table.save(path, {"condition": "own", "seed": "0"})
+    assert read_metadata(path) == ItemTable.load(path).metadata == {**table.metadata, "condition": "own", "seed": "0"}
 
 
 @pytest.mark.parametrize("kept", [0, 3, 100, -1, -100])

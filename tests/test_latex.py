@@ -1,5 +1,6 @@
 """LaTeX of the paper's tables: escaped, balanced, and of the same numbers as the tables."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from analysis.latex import latex_tables
 from analysis.latex_parts import escape, number, signed, tabular
 from analysis.results import Results
 from tension_lens.subtasks import PAPER_SUBTASKS
+from tension_lens.vocabulary import PARTS
 
 NOTHING = pd.DataFrame()
 HOSTILE = 'a_b & 50% #1 {x} $y$ \\input{/etc/passwd} ~^ [z] * "q" <s> | é\n%'
@@ -131,6 +133,16 @@ def test_several_seeds_have_mean_and_deviation():
     assert "3 seeds" in latex
 
 
+def test_seeds_of_different_backbones_are_no_seeds_of_one():
+    rows = scores("a", 0, "baseline", {"Math": 0.5}) + scores("b", 247, "baseline", {"Math": 0.6})
+    latex = latex_tables(results_of(), {"scores": pd.DataFrame(rows)})["accuracy-mixed"]
+    assert "one seed a backbone (0, 247)" in latex
+    more = [*rows, *scores("b", 0, "baseline", {"Math": 0.7})]
+    latex = latex_tables(results_of(), {"scores": pd.DataFrame(more)})["accuracy-mixed"]
+    assert "of 1 to 2 seeds" in latex
+    assert cells(latex, "Math") == ["50.0", "65.0 $\\pm$ 7.1"]
+
+
 def test_changes_are_paired_by_seed_and_parts_averaged_over_backbones():
     rows = []
     for backbone, seed, before, own, shared in (
@@ -209,10 +221,40 @@ def test_nothing_gives_no_table():
     assert latex_tables(results_of(), {}) == {}
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="NO LATEX: pdflatex is not installed")
-def test_it_compiles(tmp_path):
+def compiled(folder, tables):
+    """What pdflatex says of a document with these tables, with the packages that they name."""
+    packages = {name for latex in tables for name in re.findall(r"\\usepackage\S*\}", latex.splitlines()[0])}
+    head = ["\\documentclass{article}", *sorted(packages), "\\begin{document}"]
+    (folder / "all.tex").write_text("\n".join([*head, *tables, "\\end{document}\n"]))
+    asked = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
+    done = subprocess.run(asked, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    return (folder / "all.log").read_text(errors="replace")
+
+
+needs_latex = pytest.mark.skipif(
+    shutil.which("pdflatex") is None,
+    reason="NO LATEX: install Debian's texlive-latex-recommended to compile the tables in this test",
+)
+
+
+@needs_latex
+def test_hostile_names_compile(tmp_path):
     rows = scores(HOSTILE, 0, "baseline", {"Math": 0.5}) + scores(HOSTILE, 0, "own", {"Math": 0.4})
+    rows += [{**rows[0], "rule": "every chosen above every rejected", "data": "hh-rlhf:mixed:test", "subtask": HOSTILE}]
     tables = latex_tables(results_of(), {"scores": pd.DataFrame(rows)})
-    head = "\\documentclass{article}\\usepackage{booktabs}\\usepackage[table]{xcolor}\\begin{document}\n"
-    (tmp_path / "all.tex").write_text(head + "\n".join(tables.values()) + "\\end{document}\n")
-    subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"], cwd=tmp_path, check=True)
+    compiled(tmp_path, [*tables.values(), tabular(HOSTILE, "all", [HOSTILE] * 3, [[escape(HOSTILE)]])])
+
+
+@needs_latex
+def test_a_table_of_many_models_is_no_wider_than_the_page(tmp_path):
+    names = [f"some-backbone-{number}b-instruct" for number in range(9)]
+    rows = [
+        row
+        for backbone, seed in itertools.product(names, (0, 247))
+        for condition in ("baseline", "own", *PARTS)
+        for row in scores(backbone, seed, condition, dict.fromkeys(PAPER_SUBTASKS, 0.5 + seed / 1000))
+    ]
+    tables = latex_tables(results_of(), {"scores": pd.DataFrame(rows)})
+    assert set(tables) == {"accuracy-mixed", "ablation-mixed", "partition"}
+    assert "Overfull" not in compiled(tmp_path, tables.values())

@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from analysis.figures.frame import MENU_HEIGHT, finish, frame
 from analysis.page import Exhibit, Section, figure_page, filters_of, render
 
 HOSTILE = [
@@ -123,6 +124,18 @@ def test_markup_in_the_texts_of_figures_is_escaped_but_for_what_figures_use_them
     assert "&lt;span" in json.loads(
         '"' + re.search(r'"name":"(.*?)"', figure_page(one, "plotly.min.js")).group(1) + '"'
     )
+
+
+def test_a_figure_has_the_room_that_it_is_drawn_in_and_its_menu_none():
+    traces = {choice: [{"type": "scatter", "x": [1], "y": [2], "meta": {"data": choice}}] for choice in ("a", "b")}
+    figure = finish(frame(200, menu=True), traces)
+    page = page_of(exhibit(figure=figure), exhibit("two"))
+    contents = contents_of(page)
+    assert contents["figure-one"]["layout"]["height"] == figure.layout.height - MENU_HEIGHT
+    assert "updatemenus" not in contents["figure-one"]["layout"]
+    reserved = re.findall(r'data-figure="(\w+)" style="min-height:(\d+)px"', page)
+    # The second figure sets no height: plotly draws it 450 pixels high.
+    assert reserved == [("one", str(figure.layout.height - MENU_HEIGHT)), ("two", "450")]
 
 
 def test_the_page_of_a_figure_names_its_script_and_escapes_its_words():

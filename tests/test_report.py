@@ -113,6 +113,11 @@ def test_the_page_opens_without_complaint_or_request_and_with_nothing_empty_or_o
             .map((one) => one.dataset.figure ?? one.dataset.table);
     """)
     assert empty == []
+    blank = opened.execute_script(
+        "return [...document.querySelectorAll('.plot')].map((one) => [one.dataset.figure,"
+        " one.clientHeight - one.querySelector('.main-svg').clientHeight]).filter(([, room]) => Math.abs(room) > 2)"
+    )
+    assert blank == []
     assert overlaps(opened) == []
     assert opened.execute_script("return document.documentElement.scrollWidth") <= opened.width
     drawn = opened.execute_script("return [...document.querySelectorAll('.plot')].map((one) => one.dataset.figure)")
@@ -166,12 +171,52 @@ def test_filters_hide_rows_and_traces_and_say_how_many_are_left(opened, report):
     )
     assert {meta.get("backbone", "gpt2-small") for meta in shown} == {"gpt2-small"}
     assert {meta.get("seed", "247") for meta in shown} == {"247"}
+    assert not any("over" in meta for meta in shown)
     assert any("backbone" in meta and "seed" in meta for meta in shown)
     choose(opened, "backbone", [])
     assert "none fits the filters" in words(opened, "[data-table='table-scores'] output")
     choose(opened, "backbone", None)
     choose(opened, "seed", None)
     assert words(opened, "[data-table='table-scores'] output") == f"{len(table):,} rows"
+    assert complaints(opened) == []
+
+
+def test_a_mean_over_models_is_hidden_once_one_of_them_is_and_the_page_says_so(opened):
+    menu = "document.querySelector('#subtasks-helpful select')"
+    note = "return document.querySelector(`#${arguments[0]} .note`).checkVisibility()"
+    shown = (
+        "return document.querySelector(`[data-figure='${arguments[0]}']`).data"
+        ".filter((trace) => trace.visible !== false && trace.meta).map((trace) => trace.meta)"
+    )
+    label = f"return {menu}.selectedOptions[0].label"
+    pick = f"{menu}.selectedIndex = arguments[0]; {menu}.dispatchEvent(new Event('change'))"
+    # Of two backbones those by themselves come first, their mean last.
+    assert opened.execute_script(label) == BACKBONES[0]
+    opened.execute_script(pick, 2)
+    means = {name: len(opened.execute_script(shown, name)) for name in ("effects", "depth", "subtasks-helpful")}
+    assert opened.execute_script(label) == "all 2 backbones"
+    assert not opened.execute_script(note, "effects")
+    choose(opened, "backbone", [BACKBONES[1]])
+    for name, count in means.items():
+        left = opened.execute_script(shown, name)
+        # The menu of sub-tasks goes on to another choice, which has as many.
+        assert 0 < len(left) < count or name == "subtasks-helpful"
+        assert {meta["backbone"] for meta in left} == {BACKBONES[1]}
+        assert opened.execute_script(note, name)
+        assert "Hidden: means" in words(opened, f"#{name} .note")
+    assert opened.execute_script(label) == BACKBONES[1]
+    closed = f"return [...{menu}.options].filter((one) => one.disabled).map((one) => one.label)"
+    assert opened.execute_script(closed) == [BACKBONES[0], "all 2 backbones"]
+    # A backbone's own number is a mean over its seeds.
+    choose(opened, "seed", ["0"])
+    assert opened.execute_script("return document.querySelector(`[data-figure='subtasks-helpful']`).hidden")
+    assert opened.execute_script(note, "subtasks-helpful")
+    choose(opened, "backbone", None)
+    choose(opened, "seed", None)
+    assert opened.execute_script(label) == "all 2 backbones"
+    assert not opened.execute_script(note, "effects")
+    assert {name: len(opened.execute_script(shown, name)) for name in means} == means
+    opened.execute_script(pick, 0)
     assert complaints(opened) == []
 
 
@@ -284,6 +329,17 @@ def test_tables_beside_the_page_are_whole_and_run_no_formula(written, report, tm
     back = pd.read_csv(tmp_path / "odd.csv")["text"]
     safe = ["'=1+1", "+1", "-2.5e3", "'-x", "'@a", "a=b", 'say "x",\r\ny', "'\tx"]
     assert back.tolist()[:-1] == safe and pd.isna(back.iloc[-1])
+
+
+def test_studies_of_two_families_stand_in_one_report_as_each_alone(runs, report):
+    alone = [report_of(read_results(runs / backbone)).tables for backbone in BACKBONES]
+    # Holm's families are of one model each, and so are scores: none of them changes by what stands beside it.
+    for name in ("scores", "effects", "conditions", "retention", "margins", "distributions", "flips", "gaps"):
+        both = pd.concat([one[name] for one in alone], ignore_index=True)
+        assert set(both["backbone"]) <= set(BACKBONES)
+        assert_frame_equal(report.tables[name], both, check_dtype=False, check_exact=True)
+    assert f"({', '.join(BACKBONES)})" in report.lead[0]
+    assert not any(backbone in report.title for backbone in BACKBONES)
 
 
 def test_a_missing_cell_is_named_and_has_no_number(report):

@@ -4,10 +4,11 @@ import json
 import shutil
 
 import pytest
-from parts_study import item_table, write_study
+from parts_study import DATA, item_table, write_study
 
 from analysis.results import read_results
 from tension_lens.errors import RequestError
+from tension_lens.items import ItemTable, Ragged
 from tension_lens.neurons import NeuronSet
 
 
@@ -21,9 +22,9 @@ def write_training(folder, objective, seed=0):
     (folder / "models" / objective / "run.json").write_text(json.dumps(record))
 
 
-def write_sweep(folder, results):
+def write_sweep(folder, results, file="sweep.csv"):
     folder.mkdir()
-    (folder / "sweep.csv").write_text("selector,top\nintact,0\n")
+    (folder / file).write_text("selector,top\nintact,0\n")
     (folder / "run.json").write_text(json.dumps({"resolved": {"data": "sample:mixed:test"}, "results": results}))
 
 
@@ -34,7 +35,9 @@ def run(tmp_path):
     write_study(folder / "study", {("tiny", 0, "mixed", "baseline"): item_table([1, -1])})
     write_training(folder, "mixed")
     NeuronSet.of("mixed", "post", (2, 3), [(0, 1)]).save(folder / "sets" / "mixed.json")
-    write_sweep(folder / "sweep", {"model": {"backbone": "tiny", "seed": 0, "objective": "mixed"}})
+    about = {"model": {"backbone": "tiny", "seed": 0, "objective": "mixed"}}
+    write_sweep(folder / "sweep", about)
+    write_sweep(folder / "variants", about, "variants.csv")
     return folder
 
 
@@ -48,6 +51,7 @@ def test_everything_is_found_from_the_run_and_from_the_folder_above(run, above):
     row = found.training.iloc[0]
     assert (row["run"], row["objective"], row["data"], row["accuracy"]) == ("tiny", "mixed", "sample:mixed:test", 0.6)
     assert found.sweeps["backbone"].tolist() == ["tiny"]
+    assert found.variants["objective"].tolist() == ["mixed"]
 
 
 def test_two_runs_of_one_name_keep_apart(run):
@@ -56,9 +60,63 @@ def test_two_runs_of_one_name_keep_apart(run):
     assert sorted(read_results(run.parent).run_folders) == ["seed-2/tiny", "tiny"]
 
 
-def test_two_studies_are_refused_by_name(run):
+def test_studies_of_two_families_are_read_as_one(run):
+    other = {("other", 0, "mixed", name): item_table([-1, 1]) for name in ("baseline", "shared")}
+    write_study(run.parent / "other" / "study", other)
+    found = read_results(run.parent).study
+    right = {(cell.backbone, cell.condition): cell.right.tolist() for cell in found.cells.values()}
+    assert right == {
+        ("other", "baseline"): [False, True], ("other", "shared"): [False, True], ("tiny", "baseline"): [True, False]
+    }  # fmt: skip
+    assert {row["backbone"] for row in found.scores} == {"other", "tiny"}
+    assert list(found.items) == [DATA]
+    gaps = [(gap["backbone"], gap["objective"], gap["condition"]) for gap in found.gaps]
+    lacking = [(name, objective, "every") for name in ("other", "tiny") for objective in ("helpful", "harmless")]
+    assert gaps == [*lacking, ("tiny", "mixed", "shared")]
+
+
+def test_a_model_studied_on_other_data_elsewhere_is_scored_as_one_model(tmp_path):
+    def table(item, subtask, chosen, rejected):
+        rewards = [Ragged.of([one]) for one in (chosen, rejected)]
+        tokens = [Ragged.of([[1] * len(one)]) for one in (chosen, rejected)]
+        return ItemTable.judge([(item, subtask, "helpful")], *rewards, *tokens)
+
+    model = ("tiny", 0, "mixed", "baseline")
+    best_of_4 = table("m", "Math", [1.0], [0.0, 0.5, -1.0])
+    styles = table("math/0", "math", [1.0, 2.0, 3.0], [0.0, 5.0, 0.0])
+    write_study(tmp_path / "a" / "study", {model: best_of_4}, data="reward-bench-2:all:test")
+    write_study(tmp_path / "b" / "study", {model: styles}, data="rm-bench:all:test")
+    found = read_results(tmp_path).study
+    assert [key[3] for key in found.cells] == ["reward-bench-2:all:test", "rm-bench:all:test"]
+    # The paper's Math is the mean of both: 1 of 1, and 2 of 3 pairs of one style.
+    (score,) = [row for row in found.scores if row["rule"] == "paper"]
+    assert (score["subtask"], score["accuracy"]) == ("Math", pytest.approx((1 + 2 / 3) / 2))
+    assert [(gap["objective"], gap["data"]) for gap in found.gaps] == [
+        (objective, data) for objective in ("helpful", "harmless") for data in found.items
+    ]
+
+
+def test_a_cell_that_two_studies_hold_is_refused_by_their_names(run):
     shutil.copytree(run / "study", run.parent / "other" / "study")
-    with pytest.raises(RequestError, match="holds several studies"):
+    both = r"other/study/tiny-0/mixed/\S+ and \S+/tiny/study/tiny-0/mixed/\S+ both hold the mixed model of tiny, seed 0"
+    with pytest.raises(RequestError, match=rf"{both}, on {DATA} under baseline; keep one of the two"):
+        read_results(run.parent)
+
+
+def test_one_model_with_other_weights_in_another_study_is_refused(run):
+    other = run.parent / "other" / "study"
+    write_study(other, {("tiny", 0, "mixed", "shared"): item_table([1, -1])})
+    assert len(read_results(run.parent).study.cells) == 2
+    (path,) = other.rglob("shared.parquet")
+    ItemTable.load(path).save(path, {"weights_sha256": "another"})
+    weights = "the mixed model of tiny, seed 0, are of different weights"
+    with pytest.raises(RequestError, match=rf"{weights}: \S+/other/\S+ and \S+/tiny/study/\S+; run"):
+        read_results(run.parent)
+
+
+def test_studies_on_other_items_under_one_name_are_refused(run):
+    write_study(run.parent / "other" / "study", {("other", 0, "mixed", "baseline"): item_table([1, -1, 1])})
+    with pytest.raises(RequestError, match=rf"hold other items of {DATA} than .* report on each study by itself"):
         read_results(run.parent)
 
 

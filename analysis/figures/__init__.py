@@ -7,6 +7,7 @@ from analysis.figures.overlap import overlap_caption, overlap_figure, partition_
 from analysis.figures.rewards import density_caption, density_figure
 from analysis.figures.sweeps import sweep_caption, sweep_figure
 from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
+from analysis.figures.variants import variants_caption, variants_figure
 
 __all__ = [
     "density_caption",
@@ -31,4 +32,6 @@ __all__ = [
     "sweep_figure",
     "training_caption",
     "training_figure",
+    "variants_caption",
+    "variants_figure",
 ]

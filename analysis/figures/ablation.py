@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.figures.frame import Trace, condition_words, counted, finish, frame, set_rows, tag
 from analysis.figures.marks import backbone_dots, control_spans, dots
-from analysis.figures.pooling import interval_words, pool_levels, whose
+from analysis.figures.pooling import MEANS, interval_words, members, pool_levels, whose
 from analysis.style import COLOURS, CONTROL_SYMBOLS, OTHERS
 from tension_lens.vocabulary import CONTROLS
 
@@ -37,15 +37,16 @@ def effects_figure(conditions: pd.DataFrame) -> "Figure":
     levels = pool_levels(rows, "difference", keys, ("before", "after", "n", "lost", "gained", "p_holm"))
     hits = rows.assign(hit=rows["p_holm"] < SIGNIFICANT).groupby(keys, sort=False)["hit"].agg(hits="sum", tests="size")
     levels = levels.merge(hits.reset_index(), on=keys, how="left")
-    controls = {kind: _controls(rows, kind) for kind in CONTROLS}
+    controls = {kind: _controls(rows, kind) for kind in CONTROLS if f"{kind}_mean" in rows}
     traces: dict[str, list[Trace]] = {}
     for cell, part in sorted(levels.groupby(CELL, sort=False), key=lambda one: ORDER.index(one[0][0])):
         objective, condition, _ = cell
         of_choice = traces.setdefault(f"{objective} model, {condition_words(condition)}", [])
-        drawn = {kind: found[cell] for kind, found in controls.items() if cell in found}
+        drawn = {kind: found.get(cell) for kind, found in controls.items()}
         of_choice += _effects(part, drawn, legend=not of_choice)
-    figure = frame(SUBTASK_HEIGHT * len(places), 1 + len(CONTROLS), menu=len(traces) > 1)
-    set_rows(figure, places, (trace for of_choice in traces.values() for trace in of_choice), 1 + len(CONTROLS))
+    lanes = 1 + len(controls)
+    figure = frame(SUBTASK_HEIGHT * len(places), lanes, menu=len(traces) > 1)
+    set_rows(figure, places, (trace for of_choice in traces.values() for trace in of_choice), lanes)
     figure.update_xaxes(title_text="change of accuracy, percentage points", zeroline=True, zerolinewidth=2)
     return finish(figure, traces)
 
@@ -57,7 +58,7 @@ def _placed(conditions: pd.DataFrame) -> pd.DataFrame:
     return conditions.assign(place=tags + conditions["subtask"])
 
 
-def _effects(levels: pd.DataFrame, controls: dict[str, pd.DataFrame], legend: bool) -> Iterator[Trace]:
+def _effects(levels: pd.DataFrame, controls: dict[str, pd.DataFrame | None], legend: bool) -> Iterator[Trace]:
     """Traces of one model's set on one data: backbones, their mean, controls."""
     name = str(levels["set"].iloc[0])
     colour = COLOURS.get(levels["objective"].iloc[0] if name == "own" else name, OTHERS[1])
@@ -70,28 +71,22 @@ def _effects(levels: pd.DataFrame, controls: dict[str, pd.DataFrame], legend: bo
         for _, row in mean.iterrows()
     ]
     yield dots(mean, hover, marker={"color": colour, "size": 10, "symbol": symbols}, showlegend=legend, **style)
-    for kind, drawn in controls.items():
-        look = {"legendgroup": kind, "lane": 1 + CONTROLS.index(kind), "showlegend": legend}
-        yield control_spans(drawn, CONTROL_SYMBOLS[kind], f"random, {kind}", POINTS, **look)
+    for lane, (kind, drawn) in enumerate(controls.items(), start=1):
+        if drawn is not None:
+            look = {"legendgroup": kind, "lane": lane, "showlegend": legend}
+            yield control_spans(drawn, CONTROL_SYMBOLS[kind], f"random, {kind}", POINTS, **look)
 
 
 def _controls(rows: pd.DataFrame, kind: str) -> dict[tuple[str, ...], pd.DataFrame]:
     """Mean, lowest and highest effect of one kind of control by row, over all draws and models; for each cell."""
-    if f"{kind}_mean" not in rows:
-        return {}
     drawn = rows[rows[f"{kind}_mean"].notna()]
     found = drawn.groupby([*CELL, "place"], sort=False, as_index=False).agg(
         value=(f"{kind}_mean", "mean"),
         low=(f"{kind}_min", "min"),
         high=(f"{kind}_max", "max"),
         draws=(f"{kind}_draws", "sum"),
-        backbone=("backbone", "first"),
-        backbones=("backbone", "nunique"),
-        seed=("seed", "first"),
-        seeds=("seed", "nunique"),
     )
-    found["seed"] = found["seed"].where((found["seeds"] == 1) & (found["backbones"] == 1), "")
-    found["backbone"] = found["backbone"].where(found["backbones"] == 1, "")
+    found = found.merge(members(drawn, [*CELL, "place"]), on=[*CELL, "place"])
     return dict(list(found.groupby(CELL, sort=False)))
 
 
@@ -116,8 +111,7 @@ def effects_caption(conditions: pd.DataFrame) -> str:
     return (
         "Accuracy with a set of neurons off minus accuracy intact, on the same items, in percentage points, by "
         f"sub-task. {counted(conditions['n'], 'items')} a sub-task. Bars: 95 % interval, Tango's for paired shares "
-        "over items for one model, Student's over backbones (or seeds of one backbone) for a mean, beside which small "
-        f"dots are the backbones. {control}Diamond: McNemar's exact p below {SIGNIFICANT} after Holm's correction over "
-        "all sets and sub-tasks of a model (for a mean: in most of the models); circle: not. An effect within the "
-        "spread of the controls is what losing that many neurons does, whichever they are."
+        f"over items for one model, {MEANS}. {control}Diamond: McNemar's exact p below {SIGNIFICANT} after Holm's "
+        "correction over all sets and sub-tasks of a model (for a mean: in most of the models); circle: not. An effect "
+        "within the spread of the controls is what losing that many neurons does, whichever they are."
     )

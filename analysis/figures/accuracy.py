@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.figures.frame import GRID, WHO, Trace, counted, finish, frame, meta_of, rounded, set_rows, tag
 from analysis.figures.marks import CONTROL_RANK, dots
-from analysis.figures.pooling import interval_words, pool, whose
+from analysis.figures.pooling import FEWEST, STUDENT, interval_words, pool, whose
 from analysis.scores import PAPER, STRICT
 from analysis.study import BASELINE
 from analysis.style import CLEAR, COLOURS, GREY, translucent
@@ -77,22 +77,26 @@ def subtask_caption(scores: pd.DataFrame, task_type: str) -> str:
     return (
         f"Share of items judged correctly, in percent, by intact models on {places} {task_type} {sub_tasks}, by "
         f"{rule}. {counted(rows['n'], 'items')} a sub-task; {models} {'models' if models > 1 else 'model'} of each "
-        f"objective. {'Shaded' if radar else 'Bars'}: 95 % interval, Wilson's over items for one model, Student's over "
-        "backbones (or seeds of one backbone) for a mean, which says how models vary and not how items do. Grey: what "
+        f"objective. {'Shaded' if radar else 'Bars'}: 95 % interval, Wilson's over items for one model, {STUDENT}, "
+        "which says how models vary and not how items do. Grey: what "
         f"random rewards score. Where items are few, one of them moves the share by points.{reading}"
     )
 
 
-def _levels(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Whose accuracy there is to show: everyone's, each family's and each backbone's."""
-    backbones = list(dict.fromkeys(rows["backbone"]))
-    families = rows["backbone"].str.partition("-")[0]
-    if len(backbones) > 1:
-        yield f"all {len(backbones)} backbones", rows
-        for family in dict.fromkeys(families) if families.nunique() > 1 else ():
-            yield f"family {family}", rows[families == family]
-    for backbone in backbones:
-        yield backbone, rows[rows["backbone"] == backbone]
+def _levels(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Whose accuracy there is to show: everyone's, that of each family of several backbones, and each backbone's.
+
+    Of two backbones those by themselves come first, since they have intervals and their mean has none.
+    """
+    each = [(str(backbone), part) for backbone, part in rows.groupby("backbone", sort=False)]
+    if len(each) == 1:
+        return each
+    everyone = [(f"all {len(each)} backbones", rows)]
+    if len(each) < FEWEST:
+        return [*each, *everyone]
+    families = rows.groupby(rows["backbone"].str.partition("-")[0], sort=False)
+    several = [(f"family {name}", part) for name, part in families if 1 < part["backbone"].nunique() < len(each)]
+    return [*everyone, *several, *each]
 
 
 def _pooled(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, list[str]]]:

@@ -17,6 +17,8 @@ Trace = dict[str, Any]
 META = ("backbone", "seed", "condition", "data")
 """What a reader of the page can filter by."""
 WHO = META[:2]
+OVER = "over"
+"""In the `meta` of a mean: of whose numbers it is, lists of the values of `WHO`."""
 DIGITS = 4
 GRID = "rgba(128,128,128,0.25)"
 MENU_HEIGHT, AXIS_HEIGHT, ENTRY_HEIGHT = 50, 55, 20
@@ -109,10 +111,28 @@ def rounded(values: Iterable[float], factor: float = 1) -> list[float | None]:
     return [None if pd.isna(value) else float(f"{factor * value:.{DIGITS}g}") for value in values]
 
 
-def meta_of(rows: pd.DataFrame, keys: Sequence[str] = META) -> dict[str, str]:
-    """The backbone, seed, condition and data that all rows have in common, of those asked for."""
-    common = {key: rows[key].iloc[0] for key in keys if key in rows and rows[key].nunique(dropna=False) == 1}
-    return {key: str(value) for key, value in common.items() if value != ""}
+def meta_of(rows: pd.DataFrame, keys: Sequence[str] = META) -> dict[str, Any]:
+    """The backbone, seed, condition and data that all rows have in common, of those asked for.
+
+    Where rows are of several backbones or seeds, or pooled ones are means over them (`pooling.members`), these are
+    listed under `OVER`: a mean is of none of them alone, and no longer of what is shown once one of them is hidden.
+    """
+    found = {key: _values(rows, key) for key in keys if key in rows or members_column(key) in rows}
+    meta: dict[str, Any] = {key: values[0] for key, values in found.items() if len(values) == 1 and values[0]}
+    over = {key: [one for one in values if one] for key, values in found.items() if key in WHO and len(values) > 1}
+    return {**meta, OVER: over} if over else meta
+
+
+def _values(rows: pd.DataFrame, key: str) -> list[str]:
+    """The distinct values of a column, or of what stands behind it where its rows are pooled."""
+    behind = rows.get(members_column(key))
+    values = rows[key] if behind is None else (value for values in behind for value in values)
+    return list(dict.fromkeys(map(str, values)))
+
+
+def members_column(key: str) -> str:
+    """The column of pooled rows that holds the backbones or the seeds behind each, as a tuple."""
+    return f"{key}_of"
 
 
 def condition_words(condition: str) -> str:

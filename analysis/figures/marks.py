@@ -6,10 +6,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.frame import Trace, meta_of, rounded
+from analysis.figures.pooling import FEWEST, interval_words
 from analysis.style import GREY
 
 CONTROL_RANK = 2000
 """Controls stand last in legends."""
+BESIDE = 0.7
+"""Of a lane, between two backbones in it."""
 
 
 def dots(rows: pd.DataFrame, hover: Sequence[str], factor: float = 100, **style: Any) -> Trace:
@@ -41,20 +44,22 @@ def dots(rows: pd.DataFrame, hover: Sequence[str], factor: float = 100, **style:
 
 
 def backbone_dots(rows: pd.DataFrame, factor: float, unit: str, colour: str, **style: Any) -> Iterator[Trace]:
-    """Small dots without intervals, a trace for each backbone."""
-    for backbone, of_it in rows.groupby("backbone", sort=False):
-        yield {
-            "type": "scatter",
-            "mode": "markers",
-            "x": rounded(of_it["value"], factor),
-            "y": of_it["place"].tolist(),
-            "marker": {"color": colour, "size": 5, "opacity": 0.5},
-            "text": of_it["place"].tolist(),
-            "hovertemplate": f"{backbone}, {style['name']}, %{{text}}: %{{x}}{unit}<extra></extra>",
-            "meta": meta_of(of_it),
-            **style,
-            "showlegend": False,
-        }
+    """Small dots, a trace for each backbone. Those of two have their own intervals and lie beside each other."""
+    backbones = list(rows.groupby("backbone", sort=False))
+    few = len(backbones) < FEWEST
+    for number, (backbone, of_it) in enumerate(backbones):
+        hover = [
+            f"{backbone}, {style['name']}, {row['place']}: {interval_words(row, factor, unit)}"
+            for _, row in of_it.iterrows()
+        ]
+        marker = {"color": colour, "size": 5, "opacity": 0.5}
+        trace = dots(of_it, hover, factor, marker=marker, **{**style, "showlegend": False})
+        if few:
+            trace["lane"] += BESIDE * (number - (len(backbones) - 1) / 2)
+            trace["error_x"].update(color=colour, width=0, thickness=1)
+        else:
+            trace["error_x"] = {}
+        yield trace
 
 
 def control_spans(rows: pd.DataFrame, symbol: str, name: str, unit: str, **style: Any) -> Trace:

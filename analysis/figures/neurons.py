@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.depth import depth_table
 from analysis.figures.frame import Trace, counted, finish, frame, meta_of, rounded
 from analysis.figures.marks import CONTROL_RANK
-from analysis.figures.pooling import interval_words, pool, whose
+from analysis.figures.pooling import STUDENT, interval_words, pool, whose
 from analysis.style import COLOURS, GREY, INK
 from analysis.tables import LAYERS_FIRST, OVERALL
 from tension_lens.errors import RequestError
@@ -94,11 +94,14 @@ def depth_by_model_figure(sets: Sets, about: About | None = None) -> "Figure":
         style = {"x": x, "name": name, "legendgroup": name, "offsetgroup": name}
         traces.append(_depth_bar(of_it, style))
         traces += _depth_dots(of_it, style) if of_it["run"].nunique() > 1 else ()
-    uniform = rows.drop_duplicates(["run", "bucket"]).groupby("bucket")["uniform"].mean().reindex(BUCKETS)
+    shares = rows.drop_duplicates(["run", "bucket"]).groupby("bucket")["uniform"]
     marker = {"color": "rgba(128,128,128,0.25)", "line": {"color": GREY, "width": 1}}
     traces.append(
-        {"type": "bar", "x": x, "y": rounded(uniform, 100), "name": "uniform", "offsetgroup": "uniform",
-         "marker": marker, "legendrank": CONTROL_RANK, "hovertemplate": "uniform, %{x}: %{y} %<extra></extra>"}
+        {"type": "bar", "x": x, "y": rounded(shares.mean().reindex(BUCKETS), 100), "name": "uniform",
+         "offsetgroup": "uniform", "marker": marker, "legendrank": CONTROL_RANK,
+         # Where it is the same for every model, it is no mean and holds for each of them.
+         "meta": meta_of(rows) if (shares.nunique() > 1).any() else None,
+         "hovertemplate": "uniform, %{x}: %{y} %<extra></extra>"}
     )  # fmt: skip
     figure = frame(340, 4, barmode="group", scattermode="group", bargap=0.2, scattergap=0.2)
     figure.update_yaxes(title_text="% of the set's neurons", rangemode="tozero")
@@ -156,8 +159,7 @@ def depth_caption(sets: Sets) -> str:
     """What the depth figures show, that of one model and that of several."""
     sizes = pd.Series([len(one) for of_run in sets.values() for name, one in of_run.items() if name in OBJECTIVES])
     several = (
-        f"{len(sets)} models: dots are models, bars their mean, whose 95 % interval is Student's over backbones (or "
-        "seeds of one). "
+        f"{len(sets)} models: dots are models, bars their mean, its 95 % interval {STUDENT}. "
         if len(sets) > 1
         else "There is no interval: the set is counted, not sampled. "
     )

@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from analysis.figures.frame import WHO, members_column
+
+FEWEST = 3
+"""Numbers that an interval of their mean takes: that of two would be nine times as wide to each side as their standard
+deviation, and say nothing."""
+STUDENT = "Student's over backbones (or seeds of one backbone) for a mean of three or more"
+MEANS = f"{STUDENT}; small dots are the backbones, each with an interval of its own where there are two"
+"""What captions say of means over models, the second one where the backbones are drawn beside their mean."""
 OVER_ITEMS, OVER_SEEDS, OVER_BACKBONES, NO_INTERVAL = "items", "seeds", "backbones", ""
 """What the 95 % interval of a pooled number is over."""
-COLUMNS = ["value", "low", "high", "backbones", "models", "backbone", "seed", "over"]
+COLUMNS = ["value", "low", "high", "backbones", "models", *WHO, "over", *map(members_column, WHO)]
 
 
 def pool(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str] = ()) -> pd.DataFrame:
@@ -16,7 +24,8 @@ def pool(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str]
 
     Seeds of a backbone are averaged first, so that each backbone counts once. The interval is the row's own (`low` to
     `high`, over items) where there is one model; Student's over backbones where there are several; Student's over seeds
-    where there is one backbone. Rows without a value are left out, groups without any have no row.
+    where there is one backbone; none for a mean of two. Rows without a value are left out, groups without any have no
+    row.
 
     Args:
         rows: one for each `backbone`, `seed` and group, with columns `low` and `high`.
@@ -26,7 +35,8 @@ def pool(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str]
 
     Returns:
         The columns `by`, `value`, `low`, `high`, how many `backbones` and `models`, whose it is (`backbone`, `seed`,
-        each empty where there are several), `over`, what the interval is over, and those carried.
+        each empty where there are several; all of them in the columns of `members`), `over`, what the interval is over,
+        and those carried.
     """
     there = rows[rows[value].notna()]
     if there.empty:
@@ -56,7 +66,14 @@ def pool(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str]
     if "backbone" not in by:
         found["backbone"] = found["backbone"].astype(object).where(~several, "")
     found["seed"] = found["seed"].astype(object).where((found["seeds"] == 1) & ~several, "")
-    return found.drop(columns=["between", "within", "seeds"])
+    return found.drop(columns=["between", "within", "seeds"]).merge(members(there, by), on=list(by), how="left")
+
+
+def members(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Whose numbers are pooled in each group: with the columns `by`, the `backbone_of` and `seed_of` it, as tuples."""
+    groups = rows.groupby(list(by), sort=False)
+    found = {members_column(key): groups[key].agg(lambda values: tuple(dict.fromkeys(values))) for key in WHO}
+    return pd.DataFrame(found).reset_index()
 
 
 def pool_levels(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str] = ()) -> pd.DataFrame:
@@ -68,10 +85,10 @@ def pool_levels(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequen
 
 
 def _student(n: Int[np.ndarray, " group"]) -> Float[np.ndarray, " group"]:
-    """Half-width of the 95 % interval of a mean of n numbers, in standard errors; not a number for one."""
+    """Half-width of the 95 % interval of a mean of n numbers, in standard errors; not a number for one or two."""
     from scipy.stats import t
 
-    half: Float[np.ndarray, " group"] = np.where(n > 1, t.ppf(0.975, np.maximum(n - 1, 1)), np.nan)
+    half: Float[np.ndarray, " group"] = np.where(n >= FEWEST, t.ppf(0.975, np.maximum(n - 1, 1)), np.nan)
     return half
 
 

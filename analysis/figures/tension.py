@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.figures.frame import Trace, condition_words, counted, finish, frame, set_rows
 from analysis.figures.marks import backbone_dots, control_spans, dots
-from analysis.figures.pooling import interval_words, pool_levels, whose
+from analysis.figures.pooling import MEANS, interval_words, members, pool_levels, whose
 from analysis.style import COLOURS
 from analysis.tension import EVERY
 
@@ -82,11 +82,12 @@ def retention_figure(retention: pd.DataFrame) -> "Figure":
 
 def _controls(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, lowest and highest share over all draws and models of the controls of each set."""
-    drawn = rows[rows["control"] != ""]
+    drawn = rows[(rows["control"] != "") & rows["share"].notna()]
     condition = drawn["set"] + drawn["ablation"].map({"mean": ".mean"}).fillna("")
-    found = drawn.assign(condition=condition).groupby(["data", "measure", "condition"], sort=False)["share"]
-    found = found.agg(value="mean", low="min", high="max", draws="count").reset_index()
-    return found[found["draws"] > 0].assign(place=found["condition"].map(condition_words))
+    drawn, by = drawn.assign(condition=condition), ["data", "measure", "condition"]
+    found = drawn.groupby(by, sort=False)["share"].agg(value="mean", low="min", high="max", draws="count").reset_index()
+    found = found.merge(members(drawn, by), on=by)
+    return found.assign(place=found["condition"].map(condition_words))
 
 
 def _counts(row: pd.Series) -> str:
@@ -105,10 +106,9 @@ def retention_caption(retention: pd.DataFrame) -> str:
         "Of the items that single-objective models judge correctly, the share that the mixed model judges correctly "
         "too, intact and with a set of neurons off. Combined: items right under the helpful or the harmless model; "
         f"helpful, harmless: items right under that one. {counted(rows['denominator'], 'items')}. Bars: 95 % interval, "
-        "Wilson's over items for one model, Student's over backbones (or seeds of one backbone) for a mean, beside "
-        f"which small dots are the backbones. {control}Two models that are right by chance share items too: read "
-        "retention beside the mixed model's accuracy. The paper's Tables 11 and 12 are Jaccard scores of one model, "
-        "its Table 19 holds running means over conditions, and its averages are over seven models and not six."
+        f"Wilson's over items for one model, {MEANS}. {control}Two models that are right by chance share items too: "
+        "read retention beside the mixed model's accuracy. The paper's Tables 11 and 12 are Jaccard scores of one "
+        "model, its Table 19 holds running means over conditions, and its averages are over seven models and not six."
     )
 
 
@@ -152,8 +152,7 @@ def margins_caption(margins: pd.DataFrame, units: str = "standardised") -> str:
     return (
         "Margin (lowest chosen − highest rejected reward) of the mixed model minus that of a single-objective model, "
         f"on the items that both judge correctly, {unit}. {counted(_of_units(margins, units)['n'], 'items')}. Left of "
-        "0 the mixed model is less decided than the model it is compared with. Bars: Student's 95 % interval, over "
-        "items for one model, over backbones (or seeds of one backbone) for a mean, beside which small dots are the "
-        "backbones. There is no random control here. Items that only one of the two gets right are left out, so this "
-        "says nothing of what is lost."
+        "0 the mixed model is less decided than the model it is compared with. Bars: 95 % interval, Student's over "
+        f"items for one model, {MEANS}. There is no random control here. Items that only one of the two gets right are "
+        "left out, so this says nothing of what is lost."
     )

@@ -44,6 +44,17 @@
     return on.has(value) || !all.has(value);
   }
 
+  const isOut = ([key, value]) => chosen.has(key) && !isChosen(key, String(value));
+
+  /* Whether a trace is of a model, a condition or data that the filters leave out. */
+  const isOfOthers = (meta) => Object.entries(meta ?? {}).some(isOut);
+
+  /* Whether it is a mean over models some of which the filters leave out: it is not of those that are left. */
+  const isMeanWithOthers = (meta) =>
+    Object.entries(meta?.over ?? {}).some(([key, values]) => values.some((value) => isOut([key, value])));
+
+  const isLeft = (meta) => !isOfOthers(meta) && !isMeanWithOthers(meta);
+
   /* ---- tables ---- */
 
   class Table {
@@ -206,6 +217,9 @@
 
   /* ---- figures ---- */
 
+  const MEANS_HIDDEN =
+    "Hidden: means, and random controls, over models some of which the filters leave out. " +
+    "The table has the numbers of each model.";
   const LIGHT = { ink: "#222222", grid: "#d9d9d9" };
 
   class Plot {
@@ -214,6 +228,7 @@
       this.spec = spec;
       const box = div.closest("figure");
       this.choose(box.querySelector("[data-choice]"));
+      this.note = box.querySelector(".note");
       this.count = box.querySelector(".plot + .tools output");
       box.querySelector("[data-svg]").addEventListener("click", () => this.svg());
       this.draw();
@@ -221,21 +236,27 @@
 
     /* A figure's own menu becomes one of the page: it says which traces are up for showing. */
     choose(label) {
-      const buttons = this.spec.menu;
-      if (!buttons) return;
-      const menu = document.createElement("select");
-      for (const one of buttons) menu.append(new Option(one.label));
-      const pick = () => {
-        const { visible } = buttons[menu.selectedIndex].args[0];
-        this.spec.data.forEach((trace, index) => (trace.visible = visible[index]));
-      };
-      menu.addEventListener("change", () => {
-        pick();
+      if (!this.spec.menu) return;
+      this.menu = document.createElement("select");
+      for (const one of this.spec.menu) this.menu.append(new Option(one.label));
+      this.wish = 0;
+      this.menu.addEventListener("change", () => {
+        this.wish = this.menu.selectedIndex;
         this.draw();
       });
-      label.append(menu);
+      label.append(this.menu);
       label.hidden = false;
-      pick();
+    }
+
+    /* What the reader chose is shown if the filters leave anything of it, else the first choice of which they do. */
+    pick() {
+      if (!this.menu) return;
+      const choices = this.spec.menu.map((one) => one.args[0].visible);
+      const left = this.spec.data.map((trace) => trace.meta && isLeft(trace.meta));
+      const open = choices.map((visible) => visible.some((up, index) => up && left[index]));
+      open.forEach((some, number) => (this.menu.options[number].disabled = !some));
+      this.menu.selectedIndex = open[this.wish] || !open.includes(true) ? this.wish : open.indexOf(true);
+      this.spec.data.forEach((trace, index) => (trace.visible = choices[this.menu.selectedIndex][index]));
     }
 
     theme() {
@@ -243,6 +264,7 @@
     }
 
     draw(size = {}) {
+      this.pick();
       const { data, layout } = this.themed(this.theme());
       const all = data.filter((trace, index) => trace.meta && this.spec.data[index].visible !== false);
       const kept = all.filter((trace) => trace.visible !== false);
@@ -250,6 +272,9 @@
       this.div.hidden = none;
       const some = all.length === kept.length ? "" : `${kept.length} of ${all.length} series`;
       this.count.textContent = none ? "nothing here fits the filters" : some;
+      const hidden = this.spec.data.some(({ meta }) => !isOfOthers(meta) && isMeanWithOthers(meta));
+      this.note.hidden = !hidden;
+      this.note.textContent = hidden ? MEANS_HIDDEN : "";
       if (none) return;
       const config = { responsive: true, displayModeBar: false, displaylogo: false, showTips: false, showSendToCloud: false };
       Object.assign(layout, size);
@@ -268,10 +293,7 @@
       };
       const data = recolour(this.spec.data);
       const layout = recolour(this.spec.layout);
-      for (const trace of data) {
-        const out = Object.entries(trace.meta ?? {}).some(([key, value]) => chosen.has(key) && !isChosen(key, String(value)));
-        if (out) trace.visible = false;
-      }
+      for (const trace of data) if (!isLeft(trace.meta)) trace.visible = false;
       keepLegends(data);
       Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true });
       layout.font = { family: "system-ui, sans-serif", ...layout.font, color: ink };

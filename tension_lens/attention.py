@@ -66,7 +66,12 @@ def group_spans(spans: Sequence[Span], width: int, device: torch.device) -> list
             queries[number, :n] = rows[-n:]
         kept = np.arange(queries.shape[1]) < counts[:, None]
         mask = None
-        if (counts != lengths).any():
+        if 2 * queries.shape[1] >= keys.shape[1]:
+            # Without a mask PyTorch leaves out what lies after a query, half of the work, which pays for the queries
+            # of rows that are computed elsewhere.
+            queries, positions = keys, np.arange(keys.shape[1])
+            kept = (positions >= (lengths - counts)[:, None]) & (positions < lengths[:, None])
+        else:
             last_seen = (lengths - counts)[:, None] + np.arange(queries.shape[1])
             mask = torch.from_numpy(np.arange(keys.shape[1]) <= last_seen[:, :, None])[:, None].to(device)
         places = None if kept.all() else torch.from_numpy(np.flatnonzero(kept)).to(device)

@@ -86,9 +86,14 @@ def _training(run_folders: dict[str, Path]) -> pd.DataFrame:
 
 
 def _of_models(folder: Path, file: str) -> pd.DataFrame:
-    """Rows of every such table, with the model and the data that the record beside it names."""
+    """Rows of every such table, with the model and the data that the record beside it names.
+
+    One without a record is not finished, or a copy, as reports have them.
+    """
     frames = []
     for path in sorted(folder.glob(f"**/{file}")):
+        if not (path.parent / RUN_FILE).is_file():
+            continue
         record = read_json(path.parent / RUN_FILE, "run record")
         card = record["results"].get("model")
         if card is None:

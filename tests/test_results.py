@@ -54,6 +54,16 @@ def test_everything_is_found_from_the_run_and_from_the_folder_above(run, above):
     assert found.variants["objective"].tolist() == ["mixed"]
 
 
+def test_tables_without_a_record_are_unfinished_or_copies(run):
+    before = read_results(run)
+    for name in ("sweep", "variants"):
+        (run / "report" / "tables").mkdir(parents=True, exist_ok=True)
+        (run / "report" / "tables" / f"{name}.csv").write_text("selector,top\nanother,1\n")
+    after = read_results(run)
+    for name in ("sweeps", "variants"):
+        assert getattr(after, name)["selector"].tolist() == getattr(before, name)["selector"].tolist() == ["intact"]
+
+
 def test_two_runs_of_one_name_keep_apart(run):
     shutil.copytree(run, run.parent / "seed-2" / "tiny")
     shutil.rmtree(run.parent / "seed-2" / "tiny" / "study")

@@ -66,7 +66,7 @@ def group_spans(spans: Sequence[Span], width: int, device: torch.device) -> list
             queries[number, :n] = rows[-n:]
         kept = np.arange(queries.shape[1]) < counts[:, None]
         mask = None
-        if 2 * queries.shape[1] >= keys.shape[1]:
+        if 3 * queries.shape[1] >= 2 * keys.shape[1]:
             # Without a mask PyTorch leaves out what lies after a query, half of the work, which pays for the queries
             # of rows that are computed elsewhere.
             queries, positions = keys, np.arange(keys.shape[1])

@@ -1,6 +1,6 @@
 """Seconds, memory and exactness of the packed forward pass beside other ways to the same rewards.
 
-    python -m benchmarks.forward --data-root ../shared/data --data hh-rlhf:harmless-base --pairs 96
+    python -m benchmarks.forward --data-root DIR --data hh-rlhf:harmless-base --pairs 96
 
 One model with random weights and the same texts; in every repeat each way has its turn, and medians are reported:
 

@@ -155,8 +155,9 @@ def read_scores(config: VariantsConfig) -> tuple[NeuronScores, NeuronScores | No
     post, gate = _at_site("--scores", config.scores, SITES[0]), None
     if config.gate_scores is not None:
         gate = _at_site("--gate-scores", config.gate_scores, SITES[1])
-        for what in ("data_sha256", "weights_sha256"):
-            if post.metadata.get(what) != gate.metadata.get(what):
+        sides = [{**one.metadata, "scope": one.scope} for one in (post, gate)]
+        for what in ("scope", "data_sha256", "weights_sha256"):
+            if sides[0].get(what) != sides[1].get(what):
                 raise RequestError(f"{config.scores} and {config.gate_scores} differ in {what}; score one model twice")
     return post, gate
 

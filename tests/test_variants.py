@@ -124,6 +124,11 @@ def test_refusals(scored, tmp_path):
         varied(scored, tmp_path, draws=-1)
     with pytest.raises(RequestError, match=r"\(0, 100\]"):
         varied(scored, tmp_path, top=0.0)
+    narrow = tmp_path / "narrow"
+    gate = NeuronScores.load(folder / "gate")
+    NeuronScores(gate.values, gate.site, "last", gate.metadata).save(narrow)
+    with pytest.raises(RequestError, match="differ in scope"):
+        varied(scored, tmp_path, gate_scores=narrow)
     other = tmp_path / "other"
     scores = NeuronScores.load(folder / "post")
     NeuronScores(scores.values, scores.site, scores.scope, {**scores.metadata, "weights_sha256": "x"}).save(other)

@@ -11,13 +11,13 @@ from analysis.departures_unseen import UNSEEN, Departure
 from analysis.measured import ScoredModel, scored_models
 from analysis.results import AT_SITE, Results
 from analysis.wording import ALPHA, interval, many, of_all, percent, points, sentence, span
-from tension_lens.variants import CLAMPED, GATE, INTACT, PERCENTILE, RANDOM, SIGNED, TOOLKIT, VARIANTS
+from tension_lens.variants import CLAMPED, GATE, PERCENTILE, RANDOM, SIGNED, TOOLKIT, VARIANTS
 
 NO_SCORES = (
     "no neuron scores are among the results; `python -m tension_lens.score --model DIR --data SPEC --out "
     "RUN/scores/OBJECTIVE` makes them"
 )
-AGAINST = {INTACT: "none", TOOLKIT: "the toolkit's", SIGNED: "exactly so many by the signed mean"}
+AGAINST = {TOOLKIT: "the toolkit's", SIGNED: "exactly so many by the signed mean"}
 """What a variant is compared with, in words."""
 NO_SETS = "no helpful and harmless sets of one run are among the results; `python -m tension_lens.select` makes them"
 NO_VARIANTS = (
@@ -141,7 +141,7 @@ def _percentile(models: list[ScoredModel], variants: pd.DataFrame) -> Departure:
     if table.empty:
         here = f"Not known: {NO_SCORES}."
     else:
-        signed = table[table["statistic"] == measured.SIGNED]
+        signed = table[table["statistic"] == measured.MEAN]
         more = (signed["percentile"] - signed["exactly"]).to_numpy()
         every, total = int(signed["zero"].sum()), len(signed)
         here = (

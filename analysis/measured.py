@@ -18,7 +18,7 @@ from tension_lens.vocabulary import BUCKETS, OBJECTIVES
 
 TOP = 10.0
 """Share of neurons that the paper takes, in percent."""
-SIGNED, MAGNITUDE = "mean", "mean_abs"
+MEAN, MAGNITUDE = "mean", "mean_abs"
 PAIR = ("helpful", "harmless")
 
 
@@ -69,7 +69,7 @@ def rankings(models: list[ScoredModel]) -> pd.DataFrame:
     """
     rows = []
     for one in models:
-        signed, magnitude = (one.scores.importance(name) for name in (SIGNED, MAGNITUDE))
+        signed, magnitude = (one.scores.importance(name) for name in (MEAN, MAGNITUDE))
         taken = taken_exactly(signed), taken_exactly(magnitude)
         k, total = int(taken[0].sum()), signed.size
         about = {"run": one.run, "objective": one.objective, "site": one.scores.site, "neurons": total}
@@ -87,7 +87,7 @@ def thresholds(models: list[ScoredModel]) -> pd.DataFrame:
     """
     rows = []
     for one in models:
-        for statistic in (SIGNED, MAGNITUDE):
+        for statistic in (MEAN, MAGNITUDE):
             importance = one.scores.importance(statistic)
             exact, clamped = taken_exactly(importance), taken_by_percentile(np.maximum(importance, 0), TOP)
             about = {"run": one.run, "objective": one.objective, "site": one.scores.site, "statistic": statistic}
@@ -112,7 +112,7 @@ def sites(models: list[ScoredModel], at_gate: list[ScoredModel]) -> pd.DataFrame
     for one in models:
         other = of_gate.get(key(one))
         if other is not None and one.scores.metadata.get("gated") != "no":
-            for statistic in (SIGNED, MAGNITUDE):
+            for statistic in (MEAN, MAGNITUDE):
                 pair = [each.scores.importance(statistic) for each in (one, other)]
                 numbers = {"spearman": _rank_correlation(*pair), "jaccard": _jaccard(*map(taken_exactly, pair))}
                 rows.append({"run": one.run, "objective": one.objective, "statistic": statistic, **numbers})
@@ -127,7 +127,7 @@ def rmsd_variants(models: list[ScoredModel]) -> pd.DataFrame:
     """
     rows = []
     for one in models:
-        for statistic in (SIGNED, MAGNITUDE):
+        for statistic in (MEAN, MAGNITUDE):
             found = rmsd(one.scores, statistic)
             about = {"run": one.run, "objective": one.objective, "site": one.scores.site, "statistic": statistic}
             numbers = {"overall": found.overall, "layers_averaged_first": found.layers_averaged_first}

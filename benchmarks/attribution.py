@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from tension_lens.attribution import stream_contributions, with_contributions
 from tension_lens.cli import parse, run_command
+from tension_lens.console import run_through
 from tension_lens.errors import RequestError
-from tension_lens.evaluation import Condition, item_rewards, stream_rewards
-from tension_lens.importance import finish_scores, stream_statistics
-from tension_lens.neurons import NeuronSet
-from tension_lens.opening import OpenConfig, open_run, run_through
-from tension_lens.selectors import importance
+from tension_lens.inputs import OpenConfig, open_run
+from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.selectors import importance
+from tension_lens.neurons.sets import NeuronSet
+from tension_lens.passes.activations import finish_scores, stream_statistics
+from tension_lens.passes.attribution import stream_contributions, with_contributions
+from tension_lens.passes.rewards import item_rewards, stream_rewards
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,15 +16,16 @@ from typing import Any
 
 from plotly.utils import PlotlyJSONEncoder
 
-from analysis.explorer.answering import Explorer, answer
 from analysis.explorer.catalogue import DEFAULT_DATA, Catalogue
 from analysis.explorer.holder import Models, Questions
-from analysis.explorer.neuron_map import depth_panel, map_panel
-from analysis.explorer.neuron_page import driven_panel, neuron_panel
-from analysis.explorer.pair_view import pair_panel
 from analysis.explorer.runs import find_runs
-from analysis.explorer.what_if import off_panel, sweep_panel
-from tension_lens.cli import parse, progress, run_command
+from analysis.explorer.views.answering import Explorer, answer
+from analysis.explorer.views.neuron_map import depth_panel, map_panel
+from analysis.explorer.views.neuron_page import driven_panel, neuron_panel
+from analysis.explorer.views.pair_view import pair_panel
+from analysis.explorer.views.what_if import off_panel, sweep_panel
+from tension_lens.cli import parse, run_command
+from tension_lens.console import progress
 from tension_lens.errors import RequestError
 
 VIEWS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {

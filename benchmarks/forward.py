@@ -31,17 +31,20 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
-from tension_lens.checkpoints import quiet_transformers
-from tension_lens.cli import parse, progress, run_command
+from tension_lens.cli import parse, run_command
+from tension_lens.console import progress
+from tension_lens.constants import SIDES, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.evaluation import Condition, stream_rewards
-from tension_lens.importance import finish_scores, stream_statistics
-from tension_lens.opening import open_source
-from tension_lens.packing import TokenizedData, batches, padded, tokenize
-from tension_lens.packs import families, packs
-from tension_lens.reward_model import HookedRewardModel
-from tension_lens.vocabulary import SIDES, require_one_of
-from train.geometries import gpt2_small, smollm2_135m
+from tension_lens.inputs import open_source
+from tension_lens.model.checkpoints import quiet_transformers
+from tension_lens.model.packing import families, packs
+from tension_lens.model.padding import batches, padded
+from tension_lens.model.reward_model import HookedRewardModel
+from tension_lens.model.tokenization import TokenizedData, tokenize
+from tension_lens.neurons.conditions import Condition
+from tension_lens.passes.activations import finish_scores, stream_statistics
+from tension_lens.passes.rewards import stream_rewards
+from train.architectures import gpt2_small, smollm2_135m
 from train.settings import TINY_FOLDER
 
 GEOMETRIES: dict[str, Any] = {

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.forward import memory_of, write_model
-from tension_lens.cli import parse, progress, run_command
-from tension_lens.evaluation import Condition, stream_rewards
-from tension_lens.neurons import NeuronSet
-from tension_lens.packing import TokenizedData, TokenizedText
-from tension_lens.packs import families
-from tension_lens.reward_model import HookedRewardModel
+from tension_lens.cli import parse, run_command
+from tension_lens.console import progress
+from tension_lens.model.packing import families
+from tension_lens.model.reward_model import HookedRewardModel
+from tension_lens.model.tokenization import TokenizedData, TokenizedText
+from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.sets import NeuronSet
+from tension_lens.passes.rewards import stream_rewards
 
 CASES = (
     *((pairs, 128, 1) for pairs in (250, 500, 1000, 2000, 4000)),

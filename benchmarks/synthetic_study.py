@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from tension_lens.cli import parse, progress, run_command
-from tension_lens.items import ItemTable, Ragged
-from tension_lens.records import RUN_FILE, write_json
-from tension_lens.subtasks import find_subtask
-from tension_lens.vocabulary import OBJECTIVES, PARTS
+from tension_lens.artifacts.files import write_json
+from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.cli import parse, run_command
+from tension_lens.console import progress
+from tension_lens.constants import OBJECTIVES, PARTS
+from tension_lens.data.benchmarks import find_subtask
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.ragged import Ragged
 
 BACKBONES = ("gpt2-small", "gpt2-medium", "gpt2-large", "smollm2-135m", "smollm2-360m", "smollm2-1.7b")
 SEEDS = (0, 247, 932)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import synthetic_study
-from tension_lens.cli import parse, run_command, tell
+from tension_lens.cli import parse, run_command
+from tension_lens.console import tell
 from tension_lens.errors import FailedError
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from demo import DemoConfig, Steps, percent, train_models
 
+from tension_lens.artifacts.files import read_json
+from tension_lens.artifacts.record import RUN_FILE
 from tension_lens.cli import parse, run_command
-from tension_lens.records import RUN_FILE, read_json
-from tension_lens.vocabulary import OBJECTIVES
+from tension_lens.constants import OBJECTIVES
 from train.settings import PUBLISHED_SEEDS, TINY_BACKBONES
 
 

@@ -14,16 +14,20 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import depth, report
-from analysis.effects import INTACT, effects
-from analysis.study import Cell, read_study
+from analysis import depth
+from analysis.report import __main__ as report
+from analysis.results.study import Cell, read_study
+from analysis.tables.effects import INTACT, effects
 from tension_lens import score, select, study, sweep, variants
-from tension_lens.cli import parse, run_command, tell
+from tension_lens.artifacts.files import read_json, sha256_of_files
+from tension_lens.artifacts.record import RUN_FILE, plain
+from tension_lens.cli import parse, run_command
+from tension_lens.console import tell
+from tension_lens.constants import OBJECTIVES, PARTS, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.evaluation import accuracy_of
-from tension_lens.neurons import NeuronSet, overlap
-from tension_lens.records import RUN_FILE, plain, read_json, sha256_of_files
-from tension_lens.vocabulary import OBJECTIVES, PARTS, require_one_of
+from tension_lens.metrics.accuracy import accuracy_of
+from tension_lens.neurons.overlap import overlap
+from tension_lens.neurons.sets import NeuronSet
 from train.settings import TINY_BACKBONES
 
 SETS_OFF = ("own", "helpful", "harmless", *PARTS)
@@ -96,7 +100,7 @@ def weights_sha256(model: Path) -> str:
 def train_models(config: DemoConfig, folder: Path, steps: Steps) -> None:
     """The three reward models, from one backbone and one seed."""
     from train.__main__ import trainer_config
-    from train.reward import TrainConfig, run
+    from train.trainer import TrainConfig, run
 
     for objective in OBJECTIVES:
         out = folder / "models" / objective

@@ -13,14 +13,14 @@ import hashlib
 import json
 from pathlib import Path
 
-from tension_lens.comparisons import first_human_turn, transcript_flaw
+from tension_lens.data.comparisons import first_human_turn, transcript_flaw
 
 SOURCES = {"helpful": ("helpful-base", "helpful-rejection-sampled"), "harmless": ("harmless-base",)}
 SIZES = {"train": 1100, "test": 400}
 HELD_OUT = 0.29
 """Share of first prompts that are held out; also kept out of the tiny backbones' language modelling."""
 MAX_CHARS = 1024
-SAMPLE = Path(__file__).parent.parent / "tension_lens" / "sample"
+SAMPLE = Path(__file__).parent.parent / "tension_lens" / "data" / "sample"
 
 
 def fraction(text: str) -> float:

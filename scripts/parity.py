@@ -23,14 +23,15 @@ from transformers import (
 )
 
 from tension_lens.check import BATCH_SIZES
-from tension_lens.checkpoints import load_hugging_face, quiet_transformers
-from tension_lens.cli import parse, run_command, tell
+from tension_lens.cli import parse, run_command
+from tension_lens.console import tell
+from tension_lens.data.datasets import Source
 from tension_lens.errors import FailedError, RequestError
-from tension_lens.opening import open_source
-from tension_lens.packing import tokenize
-from tension_lens.reward_model import PARITY_TOLERANCE, HookedRewardModel
-from tension_lens.sources import Source
-from train.geometries import gpt2_small, smollm2_135m
+from tension_lens.inputs import open_source
+from tension_lens.model.checkpoints import load_hugging_face, quiet_transformers
+from tension_lens.model.reward_model import PARITY_TOLERANCE, HookedRewardModel
+from tension_lens.model.tokenization import tokenize
+from train.architectures import gpt2_small, smollm2_135m
 from train.settings import TINY_BACKBONES, TINY_FOLDER
 
 GEOMETRIES = {

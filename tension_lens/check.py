@@ -7,7 +7,7 @@ from typing import Any
 
 from tension_lens.cli import parse, run_command
 from tension_lens.errors import FailedError
-from tension_lens.opening import open_source
+from tension_lens.inputs import open_source
 
 BATCH_SIZES = (1, 16)
 
@@ -34,9 +34,9 @@ def run(config: CheckConfig) -> dict[str, Any]:
     Raises:
         RequestError: if anything asked for cannot be had, or the model already fails when loaded.
     """
-    from tension_lens.checkpoints import load_hugging_face, resolve_model
-    from tension_lens.packing import DEFAULT_MAX_LENGTH, tokenize
-    from tension_lens.reward_model import PARITY_TOLERANCE, HookedRewardModel
+    from tension_lens.model.checkpoints import load_hugging_face, resolve_model
+    from tension_lens.model.reward_model import PARITY_TOLERANCE, HookedRewardModel
+    from tension_lens.model.tokenization import DEFAULT_MAX_LENGTH, tokenize
 
     _, source = open_source(config.data, config.data_root, config.limit)
     model = HookedRewardModel.from_pretrained(config.model, config.device)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from simple_parsing import ArgumentParser, DashVariant
-from tqdm import tqdm
 
 from tension_lens.errors import FailedError, RequestError
 
 Config = TypeVar("Config")
+
+
 OK, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -58,13 +59,3 @@ def run_command(command: str, work: Callable[[], Any]) -> NoReturn:
         sys.exit(INTERRUPTED)
     print(json.dumps(result, indent=2) if isinstance(result, dict) else result)
     sys.exit(OK)
-
-
-def tell(message: str) -> None:
-    """A line of words for people, on stderr."""
-    tqdm.write(message, file=sys.stderr)
-
-
-def progress(total: int, what: str, unit: str = "tok") -> tqdm:
-    """A progress bar on stderr with rate and time left; silent when stderr is not a terminal."""
-    return tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=None, file=sys.stderr, dynamic_ncols=True)

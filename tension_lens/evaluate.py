@@ -8,16 +8,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tension_lens.cli import parse, run_command, tell
-from tension_lens.controls import control_set
+from tension_lens.artifacts.files import require_writable, sha256_of_files
+from tension_lens.cli import parse, run_command
+from tension_lens.console import run_through, tell
+from tension_lens.constants import ABLATIONS, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.evaluation import Condition, accuracy_of, item_rewards, stream_rewards
-from tension_lens.importance import NeuronScores, finish_scores, stream_statistics
-from tension_lens.items import ItemTable
-from tension_lens.neurons import NeuronSet
-from tension_lens.opening import OpenConfig, Opened, open_run, run_through
-from tension_lens.records import require_writable, sha256_of_files
-from tension_lens.vocabulary import ABLATIONS, require_one_of
+from tension_lens.inputs import OpenConfig, Opened, open_run
+from tension_lens.metrics.accuracy import accuracy_of
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.sets import NeuronSet
+from tension_lens.passes.activations import finish_scores, stream_statistics
+from tension_lens.passes.rewards import item_rewards, stream_rewards
 
 
 @dataclass(frozen=True, kw_only=True)

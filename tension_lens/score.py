@@ -11,13 +11,17 @@ from typing import Any, Literal
 
 from simple_parsing import field
 
+from tension_lens.artifacts.files import require_writable
+from tension_lens.artifacts.record import RUN_FILE
 from tension_lens.cli import parse, run_command
+from tension_lens.console import run_through
+from tension_lens.constants import SCOPES, SITES, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.examples import EXAMPLES_FILE, ExampleAccumulator
-from tension_lens.importance import SCORES_FILE, finish_scores, stream_statistics
-from tension_lens.opening import OpenConfig, open_run, run_through
-from tension_lens.records import RUN_FILE, require_writable
-from tension_lens.vocabulary import SCOPES, SITES, require_one_of
+from tension_lens.inputs import OpenConfig, open_run
+from tension_lens.neurons.examples import EXAMPLES_FILE
+from tension_lens.neurons.scores import SCORES_FILE
+from tension_lens.passes.activations import finish_scores, stream_statistics
+from tension_lens.passes.top_examples import ExampleAccumulator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +53,8 @@ def run(config: ScoreConfig) -> dict[str, Any]:
     Raises:
         RequestError: if anything asked for cannot be had.
     """
-    from tension_lens.attribution import stream_contributions, with_contributions
-    from tension_lens.reward_model import HookedRewardModel
+    from tension_lens.model.reward_model import HookedRewardModel
+    from tension_lens.passes.attribution import stream_contributions, with_contributions
 
     require_one_of("site", config.site, SITES)
     require_one_of("scope", config.scope, SCOPES)

@@ -12,12 +12,13 @@ from typing import Any
 
 from simple_parsing import field
 
+from tension_lens.artifacts.files import require_writable
 from tension_lens.cli import parse, run_command
 from tension_lens.errors import RequestError
-from tension_lens.importance import NeuronScores
-from tension_lens.neurons import NeuronSet, overlap, partition, require_percent
-from tension_lens.records import require_writable
-from tension_lens.selectors import SELECTORS, described, select_neurons
+from tension_lens.neurons.overlap import overlap
+from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.selectors import SELECTORS, described, select_neurons
+from tension_lens.neurons.sets import NeuronSet, partition, require_percent
 
 DEFAULT_STATISTIC, DEFAULT_TOP = "mean_abs", 10.0
 

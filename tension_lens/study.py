@@ -16,19 +16,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from tension_lens.cli import parse, run_command, tell
-from tension_lens.controls import control_set
+from tension_lens.artifacts.files import read_json, require_writable
+from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.cli import parse, run_command
+from tension_lens.console import run_through, tell
+from tension_lens.constants import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
+from tension_lens.data.datasets import Spec
 from tension_lens.errors import RequestError
-from tension_lens.evaluation import Condition, item_rewards, stream_rewards
-from tension_lens.importance import SCORES_FILE, NeuronScores
-from tension_lens.neurons import NeuronSet
-from tension_lens.opening import OpenConfig, open_run, run_through
-from tension_lens.records import RUN_FILE, read_json, require_writable
-from tension_lens.sources import Spec
-from tension_lens.vocabulary import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
+from tension_lens.inputs import OpenConfig, open_run
+from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.scores import SCORES_FILE, NeuronScores
+from tension_lens.neurons.sets import NeuronSet
+from tension_lens.passes.rewards import item_rewards, stream_rewards
 
 if TYPE_CHECKING:
-    from tension_lens.reward_model import HookedRewardModel
+    from tension_lens.model.reward_model import HookedRewardModel
 
 TABLE_VERSION = "1"
 """Raised when a change of the code changes the rewards, so that older tables are not reused."""
@@ -211,7 +214,7 @@ def run(config: StudyConfig) -> dict[str, Any]:
     Raises:
         RequestError: if anything asked for cannot be had.
     """
-    from tension_lens.reward_model import HookedRewardModel
+    from tension_lens.model.reward_model import HookedRewardModel
 
     for ablation in config.ablation:
         require_one_of("ablation", ablation, ABLATIONS)

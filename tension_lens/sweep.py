@@ -10,18 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from tension_lens.artifacts.files import atomic_write, require_writable
+from tension_lens.artifacts.record import RUN_FILE
 from tension_lens.cli import parse, run_command
-from tension_lens.controls import control_set
+from tension_lens.console import run_through
+from tension_lens.constants import CHANGE_STATISTIC
 from tension_lens.errors import RequestError
-from tension_lens.evaluation import Condition, accuracy_of, item_rewards, stream_rewards
-from tension_lens.importance import NeuronScores
-from tension_lens.items import ItemTable
-from tension_lens.neurons import NeuronSet, require_percent
-from tension_lens.opening import OpenConfig, open_run, run_through
-from tension_lens.paired import PairedCounts, count_pairs, paired_tests
-from tension_lens.records import RUN_FILE, atomic_write, require_writable
-from tension_lens.selectors import SELECTORS, select_neurons
-from tension_lens.vocabulary import CHANGE_STATISTIC
+from tension_lens.inputs import OpenConfig, open_run
+from tension_lens.metrics.accuracy import accuracy_of
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
+from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.selectors import SELECTORS, select_neurons
+from tension_lens.neurons.sets import NeuronSet, require_percent
+from tension_lens.passes.rewards import item_rewards, stream_rewards
 
 SWEEP_FILE = "sweep.csv"
 RANDOM = "random"

@@ -10,57 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
 
-from tension_lens.cli import parse, run_command, tell
-from tension_lens.controls import control_set
+from tension_lens.artifacts.files import atomic_write, require_writable
+from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.cli import parse, run_command
+from tension_lens.console import run_through, tell
+from tension_lens.constants import SITES
 from tension_lens.errors import RequestError
-from tension_lens.evaluation import Condition, accuracy_of, item_rewards, stream_rewards
-from tension_lens.importance import NeuronScores
-from tension_lens.items import ItemTable
-from tension_lens.neurons import NeuronSet, require_percent, top_percent
-from tension_lens.opening import OpenConfig, open_run, run_through
-from tension_lens.paired import PairedCounts, count_pairs, paired_tests
-from tension_lens.records import RUN_FILE, atomic_write, require_writable
-from tension_lens.vocabulary import SITES
+from tension_lens.inputs import OpenConfig, open_run
+from tension_lens.metrics.accuracy import accuracy_of
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
+from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.paper_variants import INTACT, RANDOM, TOOLKIT, VARIANTS, variant_sets
+from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.sets import NeuronSet, require_percent
+from tension_lens.passes.rewards import item_rewards, stream_rewards
 
 VARIANTS_FILE = "variants.csv"
-INTACT, TOOLKIT, SIGNED, GATE, PERCENTILE, CLAMPED, PAPER, RANDOM = (
-    "intact",
-    "toolkit",
-    "signed mean",
-    "gate",
-    "percentile",
-    "clamped",
-    "paper",
-    "random",
-)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to take neurons."""
-
-    statistic: str
-    against: str
-    """What its accuracy is compared with: the variant that it differs from in one respect."""
-    at_gate: bool = False
-    """Whether neurons are ranked at the gate, where the model has one."""
-    by_percentile: bool = False
-    """Whether every neuron with importance >= the percentile is taken, and not exactly so many."""
-    clamped: bool = False
-    """Whether importances below 0 count as 0."""
-
-
-VARIANTS = {
-    TOOLKIT: Variant("mean_abs", INTACT),
-    SIGNED: Variant("mean", TOOLKIT),
-    GATE: Variant("mean_abs", TOOLKIT, at_gate=True),
-    PERCENTILE: Variant("mean_abs", TOOLKIT, by_percentile=True),
-    CLAMPED: Variant("mean", SIGNED, by_percentile=True, clamped=True),
-    PAPER: Variant("mean", TOOLKIT, at_gate=True, by_percentile=True),
-}
-"""This toolkit's way, each departure of the paper's code from it alone, and that code's way to select for ablation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,41 +46,6 @@ class VariantsConfig(OpenConfig):
     """Share of neurons to take, in percent."""
     draws: int = 3
     """Random sets of the size of the toolkit's, to compare with it."""
-
-
-def taken_by_percentile(importance: Float[np.ndarray, "layer neuron"], top: float) -> Bool[np.ndarray, "layer neuron"]:
-    """Which neurons `importance >= percentile(importance, 100 − top)` takes, as the paper's code does.
-
-    The percentile lies between two importances (numpy's linear interpolation). All that are tied at it are taken.
-    """
-    taken: Bool[np.ndarray, "layer neuron"] = importance >= np.percentile(importance, 100 - top)
-    return taken
-
-
-def variant_sets(scores: NeuronScores, gate: NeuronScores | None, gated: bool, top: float) -> dict[str, NeuronSet]:
-    """The neurons that each of `VARIANTS` takes; without scores at the gate of a gated model, those at `post` alone.
-
-    Args:
-        scores: at `post`.
-        gate: at `gate`, of the same model on the same data.
-        gated: whether the model's MLPs have a gate; otherwise both sites are one, and `GATE` is left out.
-        top: share of neurons in percent.
-    """
-    found = {}
-    for name, variant in VARIANTS.items():
-        source = gate if variant.at_gate and gated else scores
-        if source is None or (name == GATE and not gated):
-            continue
-        importance = source.importance(variant.statistic)
-        if variant.clamped:
-            importance = np.maximum(importance, 0)
-        origin = {"statistic": variant.statistic, "scope": source.scope, **source.metadata}
-        if variant.by_percentile:
-            neurons = [(layer, index) for layer, index in np.argwhere(taken_by_percentile(importance, top)).tolist()]
-            found[name] = NeuronSet.of(name, source.site, source.shape, neurons, top_percent=top, **origin)
-        else:
-            found[name] = top_percent(importance, top, name, source.site, **origin)
-    return found
 
 
 def variant_rows(sets: dict[str, NeuronSet], items: dict[str, ItemTable]) -> list[dict[str, Any]]:

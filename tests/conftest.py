@@ -9,8 +9,8 @@ import pytest
 import torch
 from parts import FAMILIES, PAIRS, SHARED_DATA, make_reward_model, save_checkpoint, write_pairs
 
-from tension_lens.reward_model import HookedRewardModel
-from tension_lens.vocabulary import SITES
+from tension_lens.constants import SITES
+from tension_lens.model.reward_model import HookedRewardModel
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -9,16 +9,16 @@ from pathlib import Path
 from parts import make_reward_model, save_checkpoint
 from werkzeug.serving import make_server
 
-from analysis.explorer.answering import Explorer
 from analysis.explorer.app import make_app
 from analysis.explorer.catalogue import Catalogue
 from analysis.explorer.holder import Models, Questions
 from analysis.explorer.runs import find_runs
-from tension_lens.importance import NeuronScores
-from tension_lens.neurons import partition, top_percent
+from analysis.explorer.views.answering import Explorer
+from tension_lens.constants import OBJECTIVES
+from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.sets import partition, top_percent
 from tension_lens.score import ScoreConfig
 from tension_lens.score import run as score
-from tension_lens.vocabulary import OBJECTIVES
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",

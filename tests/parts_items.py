@@ -2,7 +2,8 @@
 
 from itertools import pairwise
 
-from tension_lens.items import ItemTable, Ragged
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.ragged import Ragged
 
 
 def item_table(rows):

@@ -5,7 +5,7 @@ import random
 import torch
 from parts import VOCABULARY, make_reward_model
 
-from tension_lens.comparisons import Comparison
+from tension_lens.data.comparisons import Comparison
 
 PLANTED = (1, 7)
 """(layer, index) of the neuron."""

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.synthetic_study import RESPONSES, items_of, ragged
-from tension_lens.importance import NeuronScores
-from tension_lens.items import ItemTable
-from tension_lens.neurons import NeuronSet
-from tension_lens.records import write_json
-from tension_lens.vocabulary import OBJECTIVES, SIDES, STATISTICS
+from tension_lens.artifacts.files import write_json
+from tension_lens.constants import OBJECTIVES, SIDES, STATISTICS
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.sets import NeuronSet
 
 SEEDS = (0, 247)
 DATA = ("hh-rlhf:mixed:test", "reward-bench:all:filtered")

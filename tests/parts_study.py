@@ -1,7 +1,8 @@
 """A study on disk from rewards written by hand."""
 
-from tension_lens.items import ItemTable, Ragged
-from tension_lens.records import write_json
+from tension_lens.artifacts.files import write_json
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.ragged import Ragged
 
 DATA = "hh-rlhf:mixed:test"
 

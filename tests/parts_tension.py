@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tension_lens.items import ItemTable, Ragged
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.ragged import Ragged
 
 
 def item_table(correct, item=None, subtask=None, chosen=None, rejected=None):

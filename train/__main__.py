@@ -11,8 +11,8 @@ from typing import Any
 
 from tension_lens.cli import OneLineParser, make_parser, run_command
 from tension_lens.errors import RequestError
-from train.reward import CHECKPOINTS, TrainConfig
 from train.settings import training_defaults
+from train.trainer import CHECKPOINTS, TrainConfig
 
 OURS = {"output_dir": "--out", "do_train": "the command itself"}
 """RewardConfig fields that flags of this command decide."""
@@ -63,7 +63,7 @@ def main() -> dict[str, Any]:
         print(reward_flags().format_help().partition("options:")[2])
         sys.exit(0)
     namespace, flags = parser.parse_known_args()
-    from train.reward import run
+    from train.trainer import run
 
     return run(namespace.config, trainer_config(namespace.config, flags))
 

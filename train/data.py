@@ -4,11 +4,11 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from tension_lens.comparisons import Comparison, first_human_turn
+from tension_lens.data.comparisons import Comparison, first_human_turn
+from tension_lens.data.datasets import Source, Spec
 from tension_lens.errors import RequestError
-from tension_lens.opening import open_source
-from tension_lens.packing import TokenizedData
-from tension_lens.sources import Source, Spec
+from tension_lens.inputs import open_source
+from tension_lens.model.tokenization import TokenizedData
 
 HELD_OUT_SHARE = 0.1
 

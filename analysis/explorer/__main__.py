@@ -11,7 +11,8 @@ from typing import Literal
 
 from analysis.explorer.catalogue import DEFAULT_DATA, Catalogue
 from analysis.explorer.runs import find_runs
-from tension_lens.cli import parse, run_command, tell
+from tension_lens.cli import parse, run_command
+from tension_lens.console import tell
 from tension_lens.errors import RequestError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -49,8 +50,8 @@ def run(config: ExplorerConfig) -> str:
         raise RequestError(f"the explorer needs {error.name}; pip install 'tension-lens[explorer]'") from error
     from werkzeug.serving import make_server
 
-    from analysis.explorer.answering import Explorer
     from analysis.explorer.holder import Models, Questions
+    from analysis.explorer.views.answering import Explorer
 
     # Without a line for every request.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)

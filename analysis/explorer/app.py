@@ -9,12 +9,12 @@ from typing import Any
 
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
-from analysis.explorer import neuron_map, neuron_page, pair_view, what_if
-from analysis.explorer.answering import Explorer, refusal
-from analysis.explorer.neuron_map import EXPORTED
 from analysis.explorer.state import COLOUR_BY, COLOURINGS, MAX_CHARACTERS, SCALES, Question
+from analysis.explorer.views import neuron_map, neuron_page, pair_view, what_if
+from analysis.explorer.views.answering import Explorer, refusal
+from analysis.explorer.views.neuron_map import EXPORTED
+from tension_lens.constants import ABLATIONS, BUCKETS, CHANGE_STATISTIC, CONTRIBUTIONS, SITES, STATISTICS
 from tension_lens.errors import RequestError
-from tension_lens.vocabulary import ABLATIONS, BUCKETS, CHANGE_STATISTIC, CONTRIBUTIONS, SITES, STATISTICS
 
 TABS = {"pair": "Pair", "off": "What if", "map": "Neuron map", "neuron": "Neuron"}
 RANKINGS = (*STATISTICS, CHANGE_STATISTIC, "contrast", *CONTRIBUTIONS)

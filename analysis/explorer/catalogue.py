@@ -5,10 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from analysis.explorer.state import Question
-from tension_lens.comparisons import Comparison, split_transcript
+from tension_lens.constants import OBJECTIVES
+from tension_lens.data.comparisons import Comparison, split_transcript
+from tension_lens.data.datasets import Source, Spec, load
 from tension_lens.errors import RequestError
-from tension_lens.sources import Source, Spec, load
-from tension_lens.vocabulary import OBJECTIVES
 
 MATCHES_SHOWN = 40
 DEFAULT_DATA = tuple(f"sample:{objective}:{split}" for split in ("test", "train") for objective in OBJECTIVES[::-1])

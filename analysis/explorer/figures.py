@@ -1,6 +1,6 @@
 """The explorer's figures as plain functions of numbers, for notebooks too. Backgrounds are clear: the page's own shows.
 
-Colours are those of `analysis.style`; the two sides of a pair differ in colour and in dash.
+Colours are those of `analysis.figures.style`; the two sides of a pair differ in colour and in dash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from analysis.style import CLEAR, GREY, colours, translucent
-from tension_lens.neurons import NeuronSet, bucket_of, layer_counts
-from tension_lens.vocabulary import BUCKETS
+from analysis.figures.style import CLEAR, GREY, colours, translucent
+from tension_lens.constants import BUCKETS
+from tension_lens.neurons.depth import bucket_of, layer_counts
+from tension_lens.neurons.sets import NeuronSet
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tension_lens.reward_model import HookedRewardModel
+    from tension_lens.model.reward_model import HookedRewardModel
 
 MODELS_HELD = 6
 SESSIONS_HELD = 1000
@@ -43,7 +43,7 @@ class Models:
         Raises:
             RequestError: if it cannot be loaded.
         """
-        from tension_lens.reward_model import HookedRewardModel
+        from tension_lens.model.reward_model import HookedRewardModel
 
         state = "".join(f"{path.name}{path.stat().st_mtime_ns}" for path in sorted(folder.glob("*.safetensors")))
         if folder not in self._held or self._held[folder][0] != state:

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from tension_lens.comparisons import Comparison, render
+from tension_lens.constants import SIDES
+from tension_lens.data.comparisons import Comparison, render
 from tension_lens.errors import RequestError
-from tension_lens.evaluation import Condition, stream_rewards
-from tension_lens.neurons import NeuronSet
-from tension_lens.vocabulary import SIDES
+from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.sets import NeuronSet
+from tension_lens.passes.rewards import stream_rewards
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tension_lens.packing import TokenizedText
-    from tension_lens.reward_model import HookedRewardModel
+    from tension_lens.model.reward_model import HookedRewardModel
+    from tension_lens.model.tokenization import TokenizedText
 
 CONTINUED = "▫"
 """Shown for a token that begins inside a character, as the later bytes of an emoji do."""
@@ -125,8 +126,8 @@ def read_pair(
     """
     import torch
 
-    from tension_lens.hooks import reading
-    from tension_lens.packing import padded
+    from tension_lens.model.hooks import reading
+    from tension_lens.model.padding import padded
 
     texts = tokenized(model, comparison)
     batch = padded(texts, model.pad_id, model.device)
@@ -166,7 +167,7 @@ def pair_rewards(
     Raises:
         RequestError: if a text is too long or a set is of another network.
     """
-    from tension_lens.packing import TokenizedData
+    from tension_lens.model.tokenization import TokenizedData
 
     texts = tokenized(model, comparison)
     data = TokenizedData(texts, {"tokens": sum(len(text.ids) for text in texts)})
@@ -192,13 +193,13 @@ def neuron_facts(model: "HookedRewardModel", comparison: Comparison, layer: int,
 
     The lens is W_E · (w_out ⊙ w_norm), w_out centred first where the final norm centres: what a unit of activation adds
     to each token's logit in a backbone with tied embeddings, before the norm divides. Effects: see
-    `tension_lens.attribution`.
+    `tension_lens.passes.attribution`.
 
     Raises:
         RequestError: if the model has no such neuron or a text is too long.
     """
-    from tension_lens.attribution import contributions
-    from tension_lens.packing import padded
+    from tension_lens.model.padding import padded
+    from tension_lens.passes.attribution import contributions
 
     single_neuron(model, layer, neuron)
     hooked = model.hooked
@@ -257,8 +258,8 @@ def neuron_activations(
     Comparisons longer than the context are passed over; no more are read once `budget` tokens are reached. Before each
     of them `go_on` is called, which may raise to break off.
     """
-    from tension_lens.hooks import reading
-    from tension_lens.packing import padded
+    from tension_lens.model.hooks import reading
+    from tension_lens.model.padding import padded
 
     found: dict[str, list[Float[np.ndarray, " token"]]] = {side: [] for side in SIDES}
     read = used = 0

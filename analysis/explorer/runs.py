@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from tension_lens.constants import OBJECTIVES
 from tension_lens.errors import RequestError
-from tension_lens.examples import EXAMPLES_FILE
-from tension_lens.importance import SCORES_FILE, NeuronScores
-from tension_lens.neurons import NeuronSet
-from tension_lens.vocabulary import OBJECTIVES
+from tension_lens.neurons.examples import EXAMPLES_FILE
+from tension_lens.neurons.scores import SCORES_FILE, NeuronScores
+from tension_lens.neurons.sets import NeuronSet
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from jaxtyping import Bool, Float
 
 from analysis.explorer.runs import Run
 from analysis.explorer.state import Question
-from tension_lens.controls import control_set
 from tension_lens.errors import RequestError
-from tension_lens.importance import NeuronScores
-from tension_lens.neurons import NeuronSet, bucket_of, partition, top_percent
-from tension_lens.selectors import importance
+from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.depth import bucket_of
+from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.selectors import importance
+from tension_lens.neurons.sets import NeuronSet, partition, top_percent
 
 AXES = ("helpful", "harmless")
 """The models whose importances are the map's two axes."""

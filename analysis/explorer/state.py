@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from tension_lens.constants import ABLATIONS, BUCKETS, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.vocabulary import ABLATIONS, BUCKETS, require_one_of
 
 MAX_CHARACTERS = 20_000
 """Longest prompt or response that is read."""

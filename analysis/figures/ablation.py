@@ -8,8 +8,8 @@ import pandas as pd
 from analysis.figures.frame import Trace, condition_words, counted, finish, frame, set_rows, tag
 from analysis.figures.marks import backbone_dots, control_spans, dots
 from analysis.figures.pooling import MEANS, interval_words, members, pool_levels, whose
-from analysis.style import COLOURS, CONTROL_SYMBOLS, OTHERS
-from tension_lens.vocabulary import CONTROLS
+from analysis.figures.style import COLOURS, CONTROL_SYMBOLS, OTHERS
+from tension_lens.constants import CONTROLS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -9,11 +9,11 @@ import pandas as pd
 from analysis.figures.frame import GRID, WHO, Trace, counted, finish, frame, meta_of, rounded, set_rows, tag
 from analysis.figures.marks import CONTROL_RANK, dots
 from analysis.figures.pooling import FEWEST, STUDENT, interval_words, pool, whose
-from analysis.scores import PAPER, STRICT
-from analysis.study import BASELINE
-from analysis.style import CLEAR, COLOURS, GREY, translucent
+from analysis.figures.style import CLEAR, COLOURS, GREY, translucent
+from analysis.results.scores import PAPER, STRICT
+from analysis.results.study import BASELINE
+from tension_lens.constants import OBJECTIVES
 from tension_lens.errors import RequestError
-from tension_lens.vocabulary import OBJECTIVES
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.study import BASELINE
-from analysis.style import CLEAR, GREY
-from tension_lens.vocabulary import ABLATIONS
+from analysis.figures.style import CLEAR, GREY
+from analysis.results.study import BASELINE
+from tension_lens.constants import ABLATIONS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.figures.frame import Trace, meta_of, rounded
 from analysis.figures.pooling import FEWEST, interval_words
-from analysis.style import GREY
+from analysis.figures.style import GREY
 
 CONTROL_RANK = 2000
 """Controls stand last in legends."""

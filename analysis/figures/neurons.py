@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.depth import depth_table
 from analysis.figures.frame import Trace, counted, finish, frame, meta_of, rounded
 from analysis.figures.marks import CONTROL_RANK
 from analysis.figures.pooling import STUDENT, interval_words, pool, whose
-from analysis.style import COLOURS, GREY, INK
-from analysis.tables import LAYERS_FIRST, OVERALL
+from analysis.figures.style import COLOURS, GREY, INK
+from analysis.tables.depth import depth_table
+from analysis.tables.neurons import LAYERS_FIRST, OVERALL
+from tension_lens.constants import BUCKETS, OBJECTIVES
 from tension_lens.errors import RequestError
-from tension_lens.neurons import NeuronSet
-from tension_lens.vocabulary import BUCKETS, OBJECTIVES
+from tension_lens.neurons.sets import NeuronSet
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

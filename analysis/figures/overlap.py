@@ -11,9 +11,10 @@ import pandas as pd
 from analysis.figures.frame import Trace, counted, finish, frame, meta_of, rounded, set_rows
 from analysis.figures.marks import CONTROL_RANK
 from analysis.figures.neurons import About, Sets
-from analysis.style import COLOURS, INK, translucent
-from tension_lens.neurons import NeuronSet, overlap
-from tension_lens.vocabulary import PARTS
+from analysis.figures.style import COLOURS, INK, translucent
+from tension_lens.constants import PARTS
+from tension_lens.neurons.overlap import overlap
+from tension_lens.neurons.sets import NeuronSet
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from analysis.figures.frame import AXIS_HEIGHT, GRID, Trace, condition_words, counted, finish, frame, meta_of, rounded
-from analysis.style import SIDE_COLOURS, translucent
+from analysis.figures.style import SIDE_COLOURS, translucent
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

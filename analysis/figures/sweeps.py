@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.figures.frame import Trace, counted, finish, frame, meta_of, rounded
 from analysis.figures.marks import CONTROL_RANK
-from analysis.style import GREY, INK, OTHERS, SELECTOR_LOOKS, translucent
+from analysis.figures.style import GREY, INK, OTHERS, SELECTOR_LOOKS, translucent
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

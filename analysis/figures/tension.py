@@ -8,8 +8,8 @@ import pandas as pd
 from analysis.figures.frame import Trace, condition_words, counted, finish, frame, set_rows
 from analysis.figures.marks import backbone_dots, control_spans, dots
 from analysis.figures.pooling import MEANS, interval_words, members, pool_levels, whose
-from analysis.style import COLOURS
-from analysis.tension import EVERY
+from analysis.figures.style import COLOURS
+from analysis.tables.retention import EVERY
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -7,9 +7,9 @@ import pandas as pd
 
 from analysis.figures.frame import Trace, counted, finish, frame, set_rows
 from analysis.figures.marks import control_spans, dots
-from analysis.style import COLOURS, CONTROL_SYMBOLS
-from tension_lens.variants import CLAMPED, GATE, PAPER, PERCENTILE, RANDOM, SIGNED
-from tension_lens.vocabulary import OBJECTIVES
+from analysis.figures.style import COLOURS, CONTROL_SYMBOLS
+from tension_lens.constants import OBJECTIVES
+from tension_lens.neurons.paper_variants import CLAMPED, GATE, PAPER, PERCENTILE, RANDOM, SIGNED
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -1,0 +1,1 @@
+"""The paper's published numbers, and where its code and this toolkit differ."""

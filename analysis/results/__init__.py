@@ -1,0 +1,1 @@
+"""Read what runs left on disk."""

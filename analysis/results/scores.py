@@ -1,0 +1,82 @@
+"""Rows of scores: one model under one condition by every rule that its benchmarks have."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tension_lens.data.benchmarks import BENCHMARKS, PAPER_SUBTASKS
+from tension_lens.data.datasets import Spec
+from tension_lens.errors import RequestError
+from tension_lens.metrics.benchmark_rules import TIES, reward_bench, reward_bench_2, rm_bench
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.scoring import Score, accuracies, diagonal, paper_accuracies
+
+STRICT = "every chosen above every rejected"
+"""The rule of an item's correctness, which the paired tests are about too."""
+PAPER = "paper"
+"""The paper's 25 sub-tasks; those of RM-Bench by its diagonal."""
+
+
+def score_rows(tables: Mapping[str, ItemTable]) -> Iterator[dict[str, Any]]:
+    """Scores of one model under one condition, from its item table of each data spec.
+
+    Columns: `data`, `rule`, `subtask`, `task_type`; `accuracy`, `low`, `high` (fractions, 95 % interval) and `n`;
+    `random_rate`, `chance`, `longest_wins` (see `Score`) and `missing`, what the rule averages too
+    and the data lacks. A score without an interval has None there.
+
+    Raises:
+        RequestError: if two data specs are of one benchmark, or a table breaks a benchmark's form.
+    """
+    official: dict[str, ItemTable] = {}
+    for data, table in tables.items():
+        types = dict(zip(table.subtask, table.task_type, strict=True))
+        for name, score in accuracies(table).items():
+            yield _row(data, STRICT, score, types[name])
+        benchmark = Spec.parse(data).name
+        if benchmark in BENCHMARKS:
+            if benchmark in official:
+                raise RequestError(f"the study holds {benchmark} twice; keep one data spec of it, such as {data}")
+            official[benchmark] = table
+            yield from _by_its_own_rule(benchmark, data, table, types)
+    if official:
+        for name, score in paper_accuracies(official).subtasks.items():
+            yield _row(PAPER, PAPER, score, PAPER_SUBTASKS[name])
+
+
+def _row(data: str, rule: str, score: Score, task_type: str) -> dict[str, Any]:
+    about = {"data": data, "rule": rule, "subtask": score.name, "task_type": task_type}
+    baselines = {"random_rate": score.random_rate, "chance": score.chance, "longest_wins": score.longest}
+    return {**about, **asdict(score.accuracy), **baselines, "missing": ", ".join(score.missing)}
+
+
+def _by_its_own_rule(benchmark: str, data: str, table: ItemTable, types: dict[str, str]) -> Iterator[dict[str, Any]]:
+    if benchmark == "reward-bench":
+        found = reward_bench(table)
+        for section in found.sections.values():
+            yield _row(data, "RewardBench section", section, "")
+        if found.overall is not None:
+            yield _row(data, "RewardBench overall", found.overall, "")
+    elif benchmark == "reward-bench-2":
+        yield from _reward_bench_2(data, table, types)
+    elif benchmark == "rm-bench":
+        domains = rm_bench(table)
+        for name, domain in domains.domains.items():
+            part = table.where(table.subtask == name)
+            yield _row(data, "RM-Bench diagonal", diagonal(name, part), types[name])
+            for kind in ("easy", "normal", "hard", "average"):
+                yield _row(data, f"RM-Bench {kind}", getattr(domain, kind), types[name])
+        yield _row(data, "RM-Bench overall", domains.overall, "")
+
+
+def _reward_bench_2(data: str, table: ItemTable, types: dict[str, str]) -> Iterator[dict[str, Any]]:
+    found = reward_bench_2(table)
+    for name, score in found.subsets.items():
+        yield _row(data, "best of n", score, types[name])
+    if found.ties is not None:
+        unknown = {"random_rate": np.nan, "chance": np.nan, "longest_wins": found.ties.longest}
+        about = {"data": data, "rule": "Ties composite", "subtask": TIES, "task_type": types[TIES]}
+        n = found.ties.accuracy_ref.accuracy.n + found.ties.accuracy_tied.accuracy.n
+        interval = {"accuracy": found.ties.score, "low": np.nan, "high": np.nan, "n": n}
+        yield {**about, **interval, **unknown, "missing": ", ".join(found.ties.unpaired)}

@@ -1,0 +1,255 @@
+"""Read a study's item tables into what the tables and figures are made of: scores by rule, and compact cells.
+
+A study is a folder that tension_lens.study wrote: BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet. Several are read as
+if they were one. Rewards are read one model at a time and let go; of every item stay whether it is right, its margin,
+and no more.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from analysis.results.scores import score_rows
+from tension_lens.artifacts.files import read_json
+from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.constants import OBJECTIVES
+from tension_lens.errors import RequestError
+from tension_lens.metrics.distributions import Scores, score_shift_of
+from tension_lens.metrics.item_table import ItemTable, read_metadata
+
+BASELINE = "baseline"
+IDENTITY = ("backbone", "seed", "objective")
+ABOUT = ("condition", "set", "ablation", "control", "draw", "neurons", "shared_with_set")
+CellKey = tuple[str, str, str, str, str]
+"""Backbone, seed, objective, data, condition."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of one data spec, the same for every model and condition."""
+
+    item: Shaped[np.ndarray, " item"]
+    subtask: Shaped[np.ndarray, " item"]
+    task_type: Shaped[np.ndarray, " item"]
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One model under one condition on one data spec."""
+
+    backbone: str
+    seed: str
+    objective: str
+    data: str
+    condition: str
+    set: str
+    """The set that is switched off, or that the control is a control of; empty for the intact model."""
+    ablation: str
+    control: str
+    """The kind of a random control; empty for a set itself."""
+    draw: str
+    neurons: int
+    shared_with_set: str
+    """Of a control: how many of its neurons the set has too."""
+    right: Bool[np.ndarray, " item"]
+    """min(chosen rewards) > max(rejected rewards)."""
+    margin: Float[np.ndarray, " item"]
+    """min(chosen rewards) − max(rejected rewards), float32."""
+
+    @property
+    def model(self) -> tuple[str, str, str]:
+        """Backbone, seed, objective."""
+        return self.backbone, self.seed, self.objective
+
+    def labels(self) -> dict[str, Any]:
+        """What a row about this cell starts with."""
+        return {name: getattr(self, name) for name in (*IDENTITY, "data", *ABOUT)}
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Every cell of one or more studies, the scores by every rule, and what is not there."""
+
+    cells: dict[CellKey, Cell]
+    items: dict[str, Items]
+    """By data."""
+    scores: list[dict[str, Any]]
+    """A row for each model, condition, rule and sub-task."""
+    distributions: list[dict[str, Any]]
+    """A row for each model, condition, data, side and time (before and after the ablation): how rewards are
+    distributed. `edges` and `density` are the histogram, arrays; before and after have the same edges."""
+    gaps: list[dict[str, str]]
+    """Cells of the grid that are missing, a row each: what it is and why."""
+
+    def groups(self) -> dict[tuple[str, str, str, str], dict[str, Cell]]:
+        """Cells by condition, for each backbone, seed, objective and data."""
+        found: dict[tuple[str, str, str, str], dict[str, Cell]] = {}
+        for (*model, data, condition), cell in self.cells.items():
+            found.setdefault((model[0], model[1], model[2], data), {})[condition] = cell
+        return found
+
+
+def finished_folders(study: Path) -> dict[Path, list[str]]:
+    """The conditions that the run record of each DATA folder of a study names, by DATA folder, sorted.
+
+    Raises:
+        RequestError: if a record is damaged.
+    """
+    found: dict[Path, list[str]] = {}
+    for path in sorted(study.glob(f"*/*/*/{RUN_FILE}")):
+        record = read_json(path, "run record")
+        # Records of other commands may lie as deep.
+        if isinstance(record, dict) and "conditions" in record.get("resolved", {}):
+            found[path.parent] = list(record["resolved"]["conditions"])
+    return found
+
+
+def read_study(*studies: Path) -> Study:
+    """Every finished table of a study, or of several as if they were one.
+
+    A model may stand in several studies: on other data or under other conditions in each, with the same weights.
+
+    Raises:
+        RequestError: if there is none, a table is damaged or missing though its record names it, two tables are of one
+            model, data and condition, or tables that must be of one model or of the same items are not.
+    """
+    cells: dict[CellKey, Cell] = {}
+    items: dict[str, Items] = {}
+    scores: list[dict[str, Any]] = []
+    distributions: list[dict[str, Any]] = []
+    finished = {path: names for study in studies for path, names in finished_folders(study).items()}
+    if not finished:
+        raise RequestError(f"{', '.join(map(str, studies))} holds no finished tables; run tension_lens.study first")
+    for paths in _by_model(finished):
+        tables = _tables_of_one_model(paths)
+        for data, by_condition in tables.items():
+            for table in by_condition.values():
+                _require_known_items(items, data, table)
+                cell = _cell(table)
+                cells[(*cell.model, data, cell.condition)] = cell
+            distributions += list(_distributions(by_condition))
+        scores += list(_scores(tables))
+    return Study(cells, items, scores, distributions, list(_gaps(cells, list(items))))
+
+
+def _by_model(finished: dict[Path, list[str]]) -> list[list[Path]]:
+    """The files of each model, by what the first file of each DATA folder says."""
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for folder, conditions in finished.items():
+        paths = [folder / f"{name}.parquet" for name in conditions]
+        for path in paths[:1]:
+            metadata = read_metadata(path)
+            _require_labels(metadata, path)
+            found.setdefault(tuple(metadata[name] for name in IDENTITY), []).extend(paths)
+    return list(found.values())
+
+
+def _tables_of_one_model(paths: list[Path]) -> dict[str, dict[str, ItemTable]]:
+    """Tables by data and condition."""
+    found: dict[str, dict[str, ItemTable]] = {}
+    origins: dict[tuple[str, str], Path] = {}
+    weights: dict[str, Path] = {}
+    for path in paths:
+        table = ItemTable.load(path)
+        about = table.metadata
+        _require_labels(about, path)
+        weights.setdefault(about["weights_sha256"], path)
+        model = f"the {about['objective']} model of {about['backbone']}, seed {about['seed']}"
+        if len(weights) > 1:
+            first, second = weights.values()
+            raise RequestError(
+                f"item tables of {model}, are of different weights: {first} and {second}; run tension_lens.study on "
+                "one of the two again, or report on each by itself"
+            )
+        key = about["data"], about["condition"]
+        if key in origins:
+            raise RequestError(
+                f"{origins[key].parent} and {path.parent} both hold {model}, on {key[0]} under {key[1]}; keep one of "
+                "the two, or report on each study by itself"
+            )
+        origins[key] = path
+        found.setdefault(key[0], {})[key[1]] = table
+    return found
+
+
+def _require_labels(metadata: dict[str, str], path: Path) -> None:
+    if lacking := [key for key in (*IDENTITY, "data", *ABOUT, "weights_sha256") if key not in metadata]:
+        raise RequestError(f"item table {path} does not say its {', '.join(lacking)}; is it of a study?")
+
+
+def _cell(table: ItemTable) -> Cell:
+    about = {name: table.metadata[name] for name in (*IDENTITY, "data", *ABOUT)}
+    margin = table.margin.astype(np.float32)
+    return Cell(**{**about, "neurons": int(about["neurons"])}, right=table.right, margin=margin)  # type: ignore[arg-type]
+
+
+def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -> None:
+    about = table.metadata
+    known = items.setdefault(data, Items(table.item, table.subtask, table.task_type, about["data_sha256"]))
+    same = known.sha256 == about["data_sha256"] and len(known.item) == len(table)
+    if not same or (known.item != table.item).any():
+        model = f"the {about['objective']} model of {about['backbone']}, seed {about['seed']},"
+        raise RequestError(
+            f"tables of {model} under {about['condition']} hold other items of {data} than those of another model or "
+            "condition; run tension_lens.study on the same items, or report on each study by itself"
+        )
+
+
+def _scores(tables: dict[str, dict[str, ItemTable]]) -> Iterator[dict[str, Any]]:
+    """Of one model: the score rows of every condition."""
+    conditions: dict[str, dict[str, ItemTable]] = {}
+    for data, by_condition in tables.items():
+        for condition, table in by_condition.items():
+            conditions.setdefault(condition, {})[data] = table
+    for of_condition in conditions.values():
+        metadata = next(iter(of_condition.values())).metadata
+        labels = {name: metadata[name] for name in (*IDENTITY, *ABOUT)}
+        for row in score_rows(of_condition):
+            yield {**labels, **row}
+
+
+def _distributions(by_condition: dict[str, ItemTable]) -> Iterator[dict[str, Any]]:
+    """Rewards of the intact model and of each set switched off, on one grid a pair; controls are left out."""
+    intact = by_condition.get(BASELINE)
+    if intact is None:
+        return
+    for name, table in by_condition.items():
+        if name == BASELINE or table.metadata["control"]:
+            continue
+        shift = score_shift_of(intact, table)
+        labels = {key: table.metadata[key] for key in (*IDENTITY, "data", "condition")}
+        for when, scores in (("before", shift.before), ("after", shift.after)):
+            yield from _distribution_rows({**labels, "when": when}, scores, shift.edges)
+
+
+def _distribution_rows(
+    labels: dict[str, Any], scores: Scores, edges: Float[np.ndarray, " edge"]
+) -> Iterator[dict[str, Any]]:
+    for side in ("chosen", "rejected"):
+        one = getattr(scores, side)
+        quantiles = {f"q{100 * share:02.0f}": value for share, value in one.quantiles.items()}
+        histogram = {"edges": edges, "density": one.density}
+        yield {**labels, "side": side, **asdict(one.spread), **quantiles, "auc": scores.auc, **histogram}
+
+
+def _gaps(cells: dict[CellKey, Cell], data: list[str]) -> Iterator[dict[str, str]]:
+    """Which of the cells there would be, if every model had every data spec and condition of its objective."""
+    seeds = sorted({(backbone, seed) for backbone, seed, *_ in cells})
+    for backbone, seed in seeds:
+        for objective in OBJECTIVES:
+            wanted = dict.fromkeys(condition for _, _, one, _, condition in cells if one == objective)
+            have = {key[3:] for key in cells if key[:3] == (backbone, seed, objective)}
+            for spec in data:
+                present = [condition for condition in wanted if (spec, condition) in have]
+                about = {"backbone": backbone, "seed": seed, "objective": objective, "data": spec}
+                if not present:
+                    why = "no table of this data" if have else "no model of this objective"
+                    yield {**about, "condition": "every", "why": why}
+                for condition in wanted if present else ():
+                    if condition not in present:
+                        yield {**about, "condition": condition, "why": "no table of this condition"}

@@ -1,0 +1,1 @@
+"""Tables of results: scores, effects, retention, neurons."""

@@ -1,0 +1,64 @@
+"""Write every table of a study: scores by rule, effects of each set beside its controls, what the mixed model keeps.
+
+Reads what tension_lens.study wrote and no model. Writes to --out conditions.csv (every set × sub-task with interval and
+controls), scores.csv, effects.csv, retention.csv, margins.csv, distributions.csv, seeds.csv, gaps.csv, flips.parquet;
+and with --runs rmsd.csv and overlap.csv.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.results.study import read_study
+from analysis.tables.neurons import overlap_table, rmsd_table
+from analysis.tables.study import tables_of
+from tension_lens.artifacts.files import atomic_write, require_writable
+from tension_lens.cli import parse, run_command
+from tension_lens.console import tell
+from tension_lens.errors import RequestError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablesConfig:
+    """What to read and where to write."""
+
+    study: Path
+    """Folder that tension_lens.study wrote."""
+    out: Path
+    """Folder for the tables."""
+    runs: list[Path] = field(default_factory=list)
+    """Folders with scores/ and sets/, for the tables about neurons."""
+    statistic: str = "mean_abs"
+    """Of the scores, for rmsd.csv."""
+
+
+def run(config: TablesConfig) -> dict[str, Any]:
+    """Read the study and write its tables.
+
+    Raises:
+        RequestError: if the study cannot be read, or the output cannot be written.
+    """
+    for folder in config.runs:
+        if not (folder / "sets").is_dir():
+            raise RequestError(f"--runs {folder} holds no sets/; give folders as `make demo` leaves them")
+    require_writable(config.out)
+    study = read_study(config.study)
+    tables = tables_of(study)
+    if config.runs:
+        runs = {str(folder): folder for folder in config.runs}
+        tables |= {"rmsd": rmsd_table(runs, config.statistic), "overlap": overlap_table(runs)}
+    written = {}
+    for name, table in tables.items():
+        path = config.out / (f"{name}.parquet" if name == "flips" else f"{name}.csv")
+        save: Callable[..., Any] = table.to_parquet if name == "flips" else table.to_csv
+        with atomic_write(path) as temporary:
+            save(temporary, index=False)
+        written[name] = str(path)
+    if study.gaps:
+        tell(f"note: {len(study.gaps)} cells of the study are missing; {written['gaps']} names them")
+    return {"tables": written, "cells": len(study.cells)}
+
+
+if __name__ == "__main__":
+    run_command("analysis.tables", lambda: run(parse(TablesConfig, "analysis.tables", __doc__)))

@@ -1,0 +1,106 @@
+"""What switching a set off does to accuracy: paired differences from the intact model and from the random controls."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.results.study import BASELINE, Cell, Study
+from tension_lens.metrics.distributions import AcrossSeeds
+from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
+
+KEYS = ("backbone", "seed", "objective", "data", "condition")
+INTACT = "intact"
+
+
+def effects(study: Study) -> pd.DataFrame:
+    """Paired accuracy differences by sub-task, a row for each pair of conditions of one model on one sub-task.
+
+    `against` says what a condition is compared with: the `intact` model (sets and controls alike), or, for a set, each
+    of its random controls. `difference` = accuracy under the condition − accuracy under the other, a fraction, with
+    Tango's 95 % interval and McNemar's exact `p_value`; `p_holm` is corrected over the `family_size` tests of one model
+    that answer one question: its sets against the intact model, its controls against it, its sets against controls of
+    one kind. An item counts as right where min(chosen rewards) > max(rejected rewards), whatever its benchmark.
+    """
+    questions: dict[tuple[str, ...], dict[tuple[str, ...], PairedCounts]] = {}
+    for group in study.groups().values():
+        for cell, other, question in _pairs(group):
+            against = INTACT if other.condition == BASELINE else other.condition
+            key = (*cell.model, cell.data, cell.condition, against)
+            before, after = (one.right.astype(np.float64) for one in (other, cell))
+            counts = count_pairs(before, after, study.items[cell.data].subtask)
+            questions.setdefault((*cell.model, question), {})[key] = counts
+    frames = [_frame(comparisons) for comparisons in questions.values()]
+    if not frames:
+        return pd.DataFrame(columns=[*KEYS, "against", "subtask"])
+    return pd.concat(frames, ignore_index=True)
+
+
+def _pairs(group: dict[str, Cell]) -> Iterator[tuple[Cell, Cell, str]]:
+    """(condition, what it is compared with, the question that the comparison answers) of one model on one data."""
+    intact = group.get(BASELINE)
+    for cell in group.values():
+        if cell.condition == BASELINE:
+            continue
+        if intact is not None:
+            yield cell, intact, "controls" if cell.control else "sets"
+        if not cell.control:
+            for other in controls_of(group, cell):
+                yield cell, other, other.control
+
+
+def controls_of(group: dict[str, Cell], cell: Cell) -> list[Cell]:
+    """The random controls of a set under its ablation."""
+    same = (cell.set, cell.ablation)
+    return [one for one in group.values() if one.control and (one.set, one.ablation) == same]
+
+
+def _frame(comparisons: dict[tuple[str, ...], PairedCounts]) -> pd.DataFrame:
+    tests = paired_tests(comparisons)
+    keys = pd.DataFrame(tests.comparison, columns=[*KEYS, "against"])
+    names = ("subtask", "n", "before", "after", "difference", "low", "high", "lost", "gained", "p_value")
+    columns = {name: getattr(tests, name) for name in names}
+    return keys.assign(**columns, p_holm=tests.adjusted_p, family_size=tests.family_size)
+
+
+def condition_table(effects_table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Every set of every model on every sub-task beside its random controls, one row each.
+
+    Columns: `n`, `before` and `after` (accuracy intact and with the set off), `difference` with `low`, `high` and
+    `p_holm`; for each kind of control `KIND_mean`, `KIND_min`, `KIND_max`: differences from the intact model over the
+    draws of that control, and `KIND_draws`, how many there are. A kind without a draw is empty, not 0.
+    """
+    from_intact = effects_table[effects_table["against"] == INTACT]
+    about = pd.DataFrame([cell.labels() for cell in study.cells.values()])
+    about = about[[*KEYS, "set", "ablation", "control", "neurons"]]
+    rows = from_intact.merge(about, on=list(KEYS), how="left")
+    sets, controls = rows[rows["control"] == ""], rows[rows["control"] != ""]
+    same = ["backbone", "seed", "objective", "data", "set", "ablation", "subtask"]
+    for kind, drawn in controls.groupby("control", sort=True):
+        spread = drawn.groupby(same)["difference"].agg(["mean", "min", "max", "size"])
+        spread.columns = [f"{kind}_{name}" for name in ("mean", "min", "max", "draws")]
+        sets = sets.merge(spread.reset_index(), on=same, how="left")
+    return sets.drop(columns=["against", "control"])
+
+
+def seed_table(rows: pd.DataFrame, value: str, by: list[str], seeds: list[str]) -> pd.DataFrame:
+    """A measure across training seeds: mean, standard deviation (n − 1, empty with one seed), each, and those missing.
+
+    Args:
+        rows: a row for each seed and group, with the columns `seed`, `value` and `by`.
+        value: the column of the measure.
+        by: what makes a group.
+        seeds: the seeds there would be.
+    """
+    wanted = [int(seed) for seed in seeds]
+    found: list[dict[str, Any]] = []
+    for key, group in rows.groupby(by, sort=False) if len(rows) else ():
+        across = AcrossSeeds.of({int(s): v for s, v in zip(group["seed"], group[value], strict=True)}, wanted)
+        each = {f"seed_{seed}": across.by_seed.get(seed) for seed in wanted}
+        about = dict(zip(by, key, strict=True))
+        missing = " ".join(map(str, across.missing))
+        found.append(
+            {**about, "mean": across.mean, "sd": across.sd, "seeds": len(across.by_seed), **each, "missing": missing}
+        )
+    return pd.DataFrame(found, columns=None if found else [*by, "mean", "sd", "seeds", "missing"])

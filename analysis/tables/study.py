@@ -1,0 +1,29 @@
+"""Every table of a study."""
+
+import pandas as pd
+
+from analysis.results.study import Study
+from analysis.tables.effects import condition_table, effects, seed_table
+from analysis.tables.retention import flip_table, margin_table, retention_table
+
+SCORE_KEYS = ["backbone", "objective", "data", "condition", "rule", "subtask"]
+
+
+def tables_of(study: Study) -> dict[str, pd.DataFrame]:
+    """Every table of a study by its name."""
+    every = effects(study)
+    scores = pd.DataFrame(study.scores)
+    # A checkpoint that is not of this package may not say its seed; it is no part of a mean over seeds.
+    seeds = sorted({cell.seed for cell in study.cells.values() if cell.seed.isdigit()}, key=int)
+    of_sets = scores[(scores["control"] == "") & scores["seed"].isin(seeds)]
+    return {
+        "conditions": condition_table(every, study),
+        "scores": scores,
+        "effects": every,
+        "retention": retention_table(study),
+        "margins": margin_table(study),
+        "distributions": pd.DataFrame(study.distributions).drop(columns=["edges", "density"], errors="ignore"),
+        "seeds": seed_table(of_sets, "accuracy", SCORE_KEYS, seeds),
+        "gaps": pd.DataFrame(study.gaps, columns=["backbone", "seed", "objective", "data", "condition", "why"]),
+        "flips": flip_table(study),
+    }

@@ -1,0 +1,1 @@
+"""Preference data: records, datasets, benchmarks, comparisons."""

@@ -1,0 +1,201 @@
+"""RewardBench, RewardBench 2, RM-Bench and RMB best-of-N: every official row as a comparison, none dropped.
+
+Prompt and responses are bare and the model's own template joins them, so that a model is shown the form it was trained
+on. Conversations of several turns, which only RMB has, are written out as HH-RLHF transcripts.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tension_lens.data.benchmarks import Subtask, find_subtask, subtasks_of
+from tension_lens.data.comparisons import ASSISTANT_TURN, HUMAN_TURN, Comparison
+from tension_lens.data.records import DATA_ROOT_VARIABLE, Row, read_hub, read_rows
+from tension_lens.errors import RequestError
+
+ALL = "all"
+"""The subset that is the whole benchmark."""
+BENCHMARK_SPLITS = {"reward-bench": "filtered", "reward-bench-2": "test", "rm-bench": "test", "rmb": "test"}
+"""The one split of each benchmark; RM-Bench and RMB are published without a name for theirs."""
+HUB_IDS = {
+    "reward-bench": "allenai/reward-bench",
+    "reward-bench-2": "allenai/reward-bench-2",
+    "rm-bench": "THU-KEG/RM-Bench",
+}
+RM_BENCH_HUB_SPLIT = "train"
+"""What the hub calls the rows of a data set that lies there as one JSON file."""
+RM_BENCH_STYLES = 3
+"""Responses on either side of an RM-Bench row: concise, detailed plain text, detailed markdown."""
+RMB_SOURCE = "github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark"
+RMB_KINDS = ("Helpfulness", "Harmlessness")
+RMB_TURNS = {"user": HUMAN_TURN, "assistant": ASSISTANT_TURN}
+
+
+def load_benchmark(name: str, subset: str, root: Path | None) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    """Every row of a benchmark's sub-tasks, and the names of the sub-tasks that are not there.
+
+    Identical and empty responses are kept: a benchmark's rules judge every official row. Item ids are unique and do
+    not depend on the subset asked for. Those of RewardBench and RewardBench 2, one file each, are the data's own
+    (`subset/id` where rows share one), which keeps `ref:N` and `tied:N`; those of RM-Bench and RMB are `subset/id`.
+
+    Args:
+        name: `reward-bench`, `reward-bench-2`, `rm-bench` or `rmb`.
+        subset: a sub-task's name, `helpful` or `harmless` for those of that task type, or `all`.
+        root: folder that mirrors the hub's files; None takes the hub.
+
+    Raises:
+        RequestError: if a file cannot be read, a row is not as published (naming it), or nothing is there.
+    """
+    wanted = {part.name: part for part in subtasks_of(name) if subset in (part.name, part.task_type, ALL)}
+    if name == "rmb":
+        found = list(_rmb(wanted.values(), root))
+    elif name == "rm-bench":
+        found = list(_rm_bench(wanted.values(), root))
+    else:
+        found = _reward_bench(name, root)
+    comparisons = tuple(one for one in found if one.subtask in wanted)
+    there = {one.subtask for one in comparisons}
+    if not comparisons:
+        place = f"{HUB_IDS[name]} on the hub" if root is None else str(root / name)
+        others = ", ".join(dict.fromkeys(one.subtask for one in found)) or "no file of it"
+        raise RequestError(f"{name}:{subset} is not in {place}, which holds {others}; needed {_files(name, wanted)}")
+    return comparisons, tuple(part for part in wanted if part not in there)
+
+
+def _files(name: str, wanted: Collection[str]) -> str:
+    """The files under a data root that hold a benchmark, in words."""
+    if name == "rmb":
+        return f"{name}/BoN_set/{next(iter(wanted))}.json or .json.gz"
+    if name == "rm-bench":
+        return f"{name}/{next(iter(wanted))}_filtered.json or {name}/total_dataset.json"
+    split = BENCHMARK_SPLITS[name]
+    return f"{name}/{split}.jsonl.gz, .jsonl, .json or .parquet, or {name}/data/{split}-*.parquet"
+
+
+def _reward_bench(name: str, root: Path | None) -> list[Comparison]:
+    """All rows of RewardBench (a chosen and a rejected response) or RewardBench 2 (lists of them), in file order."""
+    found = []
+    for row in _table(name, root):
+        chosen, rejected = (
+            row.texts(side) if name == "reward-bench-2" else (row.text(side),) for side in ("chosen", "rejected")
+        )
+        part = _named(name, row.text("subset"), row.place)
+        found.append(_comparison(row.text("prompt"), chosen, rejected, part, row.label("id")))
+    shared = {key for key, n in Counter(one.id for one in found).items() if n > 1}
+    return _numbered([replace(one, id=f"{one.subtask}/{one.id}") if one.id in shared else one for one in found])
+
+
+def _table(name: str, root: Path | None) -> list[Row]:
+    split = BENCHMARK_SPLITS[name]
+    if root is None:
+        return read_hub(HUB_IDS[name], split, _files(name, ()))
+    for suffix in (".jsonl.gz", ".jsonl", ".json", ".parquet"):
+        if (path := root / name / f"{split}{suffix}").is_file():
+            return read_rows(path)
+    shards = sorted((root / name / "data").glob(f"{split}-*.parquet"))
+    for shard in shards:
+        published = re.search(r"-of-(\d+)", shard.name)
+        if published and int(published[1]) != len(shards):
+            raise RequestError(f"data file {shard} is one of {int(published[1])}, found {len(shards)}; bring them all")
+    return [row for shard in shards for row in read_rows(shard)]
+
+
+def _rm_bench(wanted: Collection[Subtask], root: Path | None) -> Iterator[Comparison]:
+    """RM-Bench's rows by domain, each with three chosen and three rejected responses in the order of styles.
+
+    A domain comes from its own file, else from the total file, whose rows name their domain.
+    """
+    rows: dict[Subtask, list[Row]] = defaultdict(list)
+    files = {} if root is None else {part: root / "rm-bench" / f"{part.name}_filtered.json" for part in wanted}
+    own = {part: path for part, path in files.items() if path.is_file()}
+    if root is None or len(own) < len(files):
+        for row in _rm_bench_total(root):
+            rows[_named("rm-bench", row.text("domain"), row.place)].append(row)
+    for part in wanted:
+        here = read_rows(own[part]) if part in own else rows[part]
+        yield from _numbered([_rm_bench_comparison(row, part) for row in here])
+
+
+def _rm_bench_total(root: Path | None) -> list[Row]:
+    if root is None:
+        return read_hub(HUB_IDS["rm-bench"], RM_BENCH_HUB_SPLIT, "rm-bench/total_dataset.json")
+    path = root / "rm-bench" / "total_dataset.json"
+    return read_rows(path) if path.is_file() else []
+
+
+def _rm_bench_comparison(row: Row, part: Subtask) -> Comparison:
+    sides = {side: row.texts(side) for side in ("chosen", "rejected")}
+    for side, responses in sides.items():
+        if len(responses) != RM_BENCH_STYLES:
+            raise RequestError(
+                f"{row.place}: column {side!r} must hold {RM_BENCH_STYLES} responses (concise, detailed plain text, "
+                f"detailed markdown), found {len(responses)}"
+            )
+    return _comparison(row.text("prompt"), **sides, part=part, name=f"{part.name}/{row.label('id')}")
+
+
+def _rmb(wanted: Collection[Subtask], root: Path | None) -> Iterator[Comparison]:
+    """RMB's best-of-N rows, a file a task: the best response against every loser."""
+    if root is None:
+        raise RequestError(
+            f"rmb is not on the hub; copy BoN_set from RMB_dataset of {RMB_SOURCE} to DIR/rmb/BoN_set and give "
+            f"--data-root DIR or set {DATA_ROOT_VARIABLE} to DIR"
+        )
+    folder = root / "rmb" / "BoN_set"
+    files: dict[str, Path] = {}
+    for path in sorted(path for kind in RMB_KINDS for path in (folder / kind).rglob("[!.]*")):
+        if path.name.endswith((".json", ".json.gz")):
+            task = path.relative_to(folder).as_posix().removesuffix(".gz").removesuffix(".json")
+            files.setdefault(_named("rmb", task, f"data file {path}").name, path)
+    for part in wanted:
+        rows = read_rows(files[part.name]) if part.name in files else []
+        yield from _numbered([_rmb_comparison(row, part) for row in rows])
+
+
+def _rmb_comparison(row: Row, part: Subtask) -> Comparison:
+    r"""One RMB row.
+
+    A conversation of one turn is a prompt, which the model's template joins to the answers. A template has room for one
+    prompt only, so a longer conversation is an HH-RLHF transcript,
+    `\n\nHuman: …\n\nAssistant: …\n\nHuman: …\n\nAssistant:`, and each answer follows it after a space: letter by letter
+    what the HH-RLHF template gives where it can.
+    """
+    turns = row.inners("conversation_input")
+    for turn in turns:
+        if turn.text("role") not in RMB_TURNS:
+            raise RequestError(f"{turn.place}: role must be one of {', '.join(RMB_TURNS)}, found {turn.text('role')!r}")
+    if turns[-1].text("role") != "user":
+        raise RequestError(f"{turns[-1].place}: the last turn must be the user's, found {turns[-1].text('role')!r}")
+    chosen: tuple[str, ...] = (row.inner("bon_best").text("answer"),)
+    rejected = tuple(loser.text("answer") for loser in row.inners("loser_list"))
+    name = f"{part.name}/{row.label('bon_uid') if 'bon_uid' in row.values else row.number}"
+    if len(turns) == 1:
+        return _comparison(turns[0].text("content"), chosen, rejected, part, name)
+    told = "".join(f"{RMB_TURNS[turn.text('role')]} {turn.text('content')}" for turn in turns)
+    chosen, rejected = (tuple(f" {answer}" for answer in side) for side in (chosen, rejected))
+    return replace(_comparison(told + ASSISTANT_TURN, chosen, rejected, part, name), templated=False)
+
+
+def _named(benchmark: str, name: str, place: str) -> Subtask:
+    try:
+        return find_subtask(benchmark, name)
+    except RequestError as error:
+        raise RequestError(f"{place}: {error}") from error
+
+
+def _comparison(
+    prompt: str, chosen: tuple[str, ...], rejected: tuple[str, ...], part: Subtask, name: str
+) -> Comparison:
+    return Comparison(prompt, chosen, rejected, part.name, part.task_type, name, templated=True)
+
+
+def _numbered(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons, where an id came before with `#2`, `#3`, … behind it."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for one in comparisons:
+        seen[one.id] += 1
+        numbered.append(one if seen[one.id] == 1 else replace(one, id=f"{one.id}#{seen[one.id]}"))
+    return numbered

@@ -1,0 +1,222 @@
+"""From a data spec to comparisons: the embedded sample, HH-RLHF, the benchmarks, local files.
+
+A spec is `NAME[:SUBSET[:SPLIT]]` or the path of a `.jsonl`, `.jsonl.gz`, `.json` or `.parquet` file.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from tension_lens.constants import OBJECTIVES, require_one_of
+from tension_lens.data.benchmark_readers import ALL, BENCHMARK_SPLITS, load_benchmark
+from tension_lens.data.benchmarks import BENCHMARKS, subtasks_of
+from tension_lens.data.comparisons import Comparison, split_transcript, transcript_flaw
+from tension_lens.data.records import DATA_ROOT_VARIABLE, Row, read_hub, read_rows
+from tension_lens.errors import RequestError
+
+FILE_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+NAMES = ("sample", "hh-rlhf", *BENCHMARKS)
+SPLITS = ("train", "test")
+DEFAULT_SPLIT = "test"
+TASK_TYPES = ("helpful", "harmless")
+HH_HUB_ID = "Anthropic/hh-rlhf"
+HH_TASK_TYPES = {part.name: part.task_type for part in subtasks_of("hh-rlhf")}
+SAMPLE_FOLDER = Path(__file__).parent / "sample"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed data spec; `path` for a local file, else `name` with what was said of subset and split."""
+
+    name: str
+    subset: str | None = None
+    split: str | None = None
+    path: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Spec":
+        """Read a data spec.
+
+        Raises:
+            RequestError: if it names no known data set, subset or split.
+        """
+        if text.endswith(FILE_SUFFIXES):
+            return cls("file", path=Path(text))
+        name, *rest = text.split(":")
+        if name not in NAMES or len(rest) > 2:
+            raise RequestError(
+                f"unknown data spec {text!r}; known are NAME[:SUBSET[:SPLIT]] with NAME one of {', '.join(NAMES)}, "
+                f"or the path of a file that ends in {', '.join(FILE_SUFFIXES)}"
+            )
+        subset, split = [*rest, None, None][:2]
+        if subset is not None:
+            require_one_of(f"subset of {name}", subset, _subsets(name))
+        if split is not None:
+            require_one_of(f"split of {name}", split, (BENCHMARK_SPLITS[name],) if name in BENCHMARKS else SPLITS)
+        return cls(name, subset, split)
+
+    def with_defaults(self, subset: str = "mixed", split: str = DEFAULT_SPLIT) -> "Spec":
+        """The spec with subset and split filled in where they were not said.
+
+        A benchmark's `mixed` is `all` of it, and its one split stands for `test`.
+
+        Raises:
+            RequestError: if `train` is to be filled in for a benchmark, which has nothing to train on.
+        """
+        if self.path is not None:
+            return self
+        if self.name in BENCHMARKS:
+            if self.split is None and split == "train":
+                raise RequestError(
+                    f"{self.name} is a benchmark and has no train split; train on sample, hh-rlhf or a file of pairs"
+                )
+            subset = ALL if subset == "mixed" else subset
+            split = BENCHMARK_SPLITS[self.name]
+        return Spec(self.name, self.subset or subset, self.split or split)
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path is not None else ":".join(filter(None, (self.name, self.subset, self.split)))
+
+
+def _subsets(name: str) -> tuple[str, ...]:
+    if name == "sample":
+        return OBJECTIVES
+    parts = tuple(part.name for part in subtasks_of(name))
+    return (*parts, *OBJECTIVES) if name == "hh-rlhf" else (*parts, *TASK_TYPES, ALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Comparisons as read, and the rows that could not be compared."""
+
+    comparisons: tuple[Comparison, ...]
+    dropped: dict[str, int]
+    """Rows left out, by reason."""
+    missing: tuple[str, ...] = ()
+    """Parts of the data set that were asked for as part of a whole and are not there."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 over every field of every comparison, in order."""
+        digest = hashlib.sha256()
+        for comparison in self.comparisons:
+            digest.update(json.dumps(astuple(comparison)).encode())
+        return digest.hexdigest()
+
+
+def load(spec: Spec, data_root: Path | None = None, limit: int | None = None) -> Source:
+    """The comparisons that a data spec names.
+
+    HH-RLHF's rows that cannot be compared are dropped and counted. A benchmark keeps every row, for its rules judge all
+    of them; so does a local file, which is the user's own.
+
+    Args:
+        spec: what to read; where it names no subset `mixed` (of a benchmark `all`), and no split `test`.
+        data_root: folder that mirrors the hub's files; None takes `TENSION_LENS_DATA`, and without that the hub.
+        limit: keep only the first so many.
+
+    Raises:
+        RequestError: if the data cannot be read or lacks what it must hold, naming file and row.
+    """
+    if limit is not None and limit < 1:
+        raise RequestError(f"--limit must be at least 1, found {limit}")
+    spec = spec.with_defaults()
+    if spec.path is not None:
+        source = Source(tuple(_local(spec.path)), {})
+    elif spec.name == "sample":
+        source = Source(tuple(_sample(str(spec.subset), str(spec.split))), {})
+    elif spec.name == "hh-rlhf":
+        source = _hh_rlhf(str(spec.subset), str(spec.split), _root(data_root))
+    else:
+        comparisons, missing = load_benchmark(spec.name, str(spec.subset), _root(data_root))
+        source = Source(comparisons, {}, missing)
+    if not source.comparisons:
+        raise RequestError(f"data {spec} holds no comparison")
+    return Source(source.comparisons[:limit], source.dropped, source.missing)
+
+
+def _root(data_root: Path | None) -> Path | None:
+    if data_root is None and os.environ.get(DATA_ROOT_VARIABLE):
+        data_root = Path(os.environ[DATA_ROOT_VARIABLE])
+    if data_root is not None and not data_root.is_dir():
+        raise RequestError(f"data root {data_root} is not a folder")
+    return data_root
+
+
+def _sample(objective: str, split: str) -> list[Comparison]:
+    if objective == "mixed":
+        helpful, harmless = _sample("helpful", split), _sample("harmless", split)
+        if split == "train":
+            # Half of each: as many pairs as a single objective has, so that the three models train equally long.
+            helpful, harmless = helpful[: len(helpful) // 2], harmless[: len(harmless) // 2]
+        return [comparison for pair in zip(helpful, harmless, strict=True) for comparison in pair]
+    return list(_hh_comparisons(read_rows(SAMPLE_FOLDER / f"{objective}.{split}.jsonl.gz"), None, Counter()))
+
+
+def _hh_comparisons(rows: Iterable[Row], subset: str | None, dropped: Counter[str]) -> Iterable[Comparison]:
+    for row in rows:
+        chosen, rejected = row.text("chosen"), row.text("rejected")
+        if flaw := transcript_flaw(chosen, rejected):
+            dropped[flaw] += 1
+            continue
+        prompt, reply = split_transcript(chosen)
+        part = subset or row.text("subset")
+        name = row.values.get("id") or f"{part}/{row.number}"
+        yield Comparison(prompt, (reply,), (split_transcript(rejected)[1],), part, HH_TASK_TYPES[part], name)
+
+
+def _hh_rlhf(subset: str, split: str, root: Path | None) -> Source:
+    if subset in HH_TASK_TYPES:
+        wanted = [subset]
+    else:
+        wanted = [part for part, task_type in HH_TASK_TYPES.items() if subset in (task_type, "mixed")]
+    dropped: Counter[str] = Counter()
+    comparisons: list[Comparison] = []
+    missing = []
+    for part in wanted:
+        if root is None:
+            rows = read_hub(HH_HUB_ID, split, f"hh-rlhf/{part}/{split}.jsonl.gz", data_dir=part)
+        else:
+            found = _hh_file(root, part, split)
+            if found is None:
+                missing.append(f"{part}/{split}")
+                continue
+            rows = read_rows(found)
+        comparisons += _hh_comparisons(rows, part, dropped)
+    if len(missing) == len(wanted):
+        raise RequestError(
+            f"hh-rlhf:{subset}:{split} is not under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
+        )
+    return Source(tuple(comparisons), dict(dropped), tuple(missing))
+
+
+def _hh_file(root: Path, part: str, split: str) -> Path | None:
+    candidates = (root / "hh-rlhf" / part / f"{split}{suffix}" for suffix in (".jsonl.gz", ".jsonl"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _local(path: Path) -> Iterable[Comparison]:
+    stem = path.name.partition(".")[0]
+    for row in read_rows(path):
+        chosen, rejected = row.text_or_texts("chosen"), row.text_or_texts("rejected")
+        if row.values.get("prompt") is None:
+            prompt, chosen, rejected = _common_prompt(chosen, rejected)
+        else:
+            prompt = row.text("prompt")
+        subset = stem if row.values.get("subset") is None else str(row.values["subset"])
+        name = str(row.number) if row.values.get("id") is None else str(row.values["id"])
+        task_type = HH_TASK_TYPES.get(subset, subset if subset in TASK_TYPES else "unknown")
+        yield Comparison(prompt, chosen, rejected, subset, task_type, name)
+
+
+def _common_prompt(chosen: tuple[str, ...], rejected: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    r"""Transcripts that share their text up to the last `\n\nAssistant:`, cut there; other texts stay whole."""
+    cut = [split_transcript(text) for text in (*chosen, *rejected)]
+    if len({prompt for prompt, _ in cut}) != 1:
+        return "", chosen, rejected
+    replies = tuple(reply for _, reply in cut)
+    return cut[0][0], replies[: len(chosen)], replies[len(chosen) :]

@@ -1,0 +1,1 @@
+"""The hooked reward model and its forward passes."""

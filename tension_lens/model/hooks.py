@@ -1,0 +1,184 @@
+"""The uniform hook interface: where a neuron is read and written, the same for GPT-2 and SmolLM2.
+
+Sites of an MLP neuron (`W` act on the normalised residual stream x):
+
+| site   | GPT-2               | SmolLM2 (gated)           |
+|--------|---------------------|---------------------------|
+| `post` | act(W_in x + b)     | act(W_gate x) · (W_in x)  |
+| `gate` | act(W_in x + b)     | act(W_gate x)             |
+
+`post` is TransformerLens' `blocks.{l}.mlp.hook_post`. What the final norm divides by can be read too. Beside the packed
+forward, which calls hook points by name, no other module names one.
+
+What this module reads and writes at the sites concerns every token for itself. The native forward shows it activations
+[batch, pos, d_mlp], the packed one [1, row, d_mlp] with a row for each distinct token. Hooks of others may lean on
+batch and position: where they are on points that the packed forward computes, it shares nothing between texts and shows
+them [text, pos, width], padded with zeros; where they are elsewhere, the native forward is taken.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tension_lens.constants import SITES, require_one_of
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+Read = Callable[[int, Float[Tensor, "batch pos d_mlp"]], None]
+
+
+PACKED_POINTS = (
+    "hook_embed",
+    "hook_pos_embed",
+    ".hook_resid_pre",
+    ".hook_attn_out",
+    ".hook_resid_mid",
+    ".mlp.hook_pre",
+    ".mlp.hook_pre_linear",
+    ".mlp.hook_post",
+    ".hook_mlp_out",
+    ".hook_resid_post",
+)
+"""The hook points that the packed forward computes and calls, as their names end."""
+
+
+class _TokenwiseHook:
+    """A PyTorch hook that treats every token alike, wherever it stands."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor | None], reads: bool) -> None:
+        self.function, self.reads = function, reads
+
+    def __call__(self, module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        return self.function(output)
+
+
+@contextmanager
+def _hooked(point: torch.nn.Module, function: Callable[[Tensor], Tensor | None], reads: bool = False) -> Iterator[None]:
+    # A plain PyTorch hook has a handle of its own, so leaving removes this hook and no other.
+    handle = point.register_forward_hook(_TokenwiseHook(function, reads))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the hooks on a model need of a forward pass."""
+
+    native: str | None
+    """What only the native one can serve: a hook elsewhere than on PACKED_POINTS, or folded norms; None if nothing."""
+    by_text: bool
+    """Whether there are hooks of others, which must be shown activations as [text, pos, width]."""
+
+
+def demand(model: "HookedTransformer") -> Demand:
+    """What the hooks that are on a model now need."""
+    if model.cfg.normalization_type not in ("LN", "RMS"):
+        return Demand(f"normalization {model.cfg.normalization_type}", False)
+    by_text = False
+    for name, module in model.named_modules():
+        others = (module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+        if any(others) or (module._forward_hooks and not name.endswith(PACKED_POINTS)):
+            return Demand(f"a hook on {name or 'the whole model'}", True)
+        by_text = by_text or not all(isinstance(hook, _TokenwiseHook) for hook in module._forward_hooks.values())
+    return Demand(None, by_text)
+
+
+def is_read(mlp: torch.nn.Module) -> bool:
+    """Whether a reader wants the activations of this MLP, at every token."""
+    hooks = [hook for point in mlp.children() for hook in point._forward_hooks.values()]
+    return any(hook.reads for hook in hooks if isinstance(hook, _TokenwiseHook))
+
+
+def _reads_before_activation(model: "HookedTransformer", site: str) -> bool:
+    return require_one_of("site", site, SITES) == "gate" and model.cfg.gated_mlp
+
+
+@contextmanager
+def reading(model: "HookedTransformer", site: str, read: Read) -> Iterator[None]:
+    """While the context lasts, every forward pass calls `read(layer, activations)` once a layer.
+
+    Activations are Float[Tensor, "batch pos d_mlp"] at the site; in the packed forward batch is 1 and positions are the
+    rows of the `Pack`. At `post` (and at `gate` of GPT-2) replacements that
+    entered before are seen; at `gate` of a gated MLP the activation is the one the network computes, since replacements
+    are written behind it. The tensor may be reused by the model: copy what is to be kept.
+    """
+    with ExitStack() as stack:
+        for layer, block in enumerate(model.blocks):
+            mlp: Any = block.mlp
+            if _reads_before_activation(model, site):
+                stack.enter_context(_hooked(mlp.hook_pre, _reader(read, layer, mlp.act_fn), reads=True))
+            else:
+                stack.enter_context(_hooked(mlp.hook_post, _reader(read, layer, None), reads=True))
+        yield
+
+
+def _reader(read: Read, layer: int, activation: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], None]:
+    def hook(output: Tensor) -> None:
+        read(layer, output if activation is None else activation(output))
+
+    return hook
+
+
+@contextmanager
+def reading_final_scale(
+    model: "HookedTransformer", read: Callable[[Float[Tensor, "batch pos 1"]], None]
+) -> Iterator[None]:
+    """While the context lasts, every forward pass calls `read` with what the final norm divides by at every token.
+
+    √(variance + eps) of the residual stream for a LayerNorm, √(mean square + eps) for an RMSNorm.
+    """
+    with _hooked(model.ln_final.hook_scale, read):
+        yield
+
+
+Replacement = tuple[Int[Tensor, "neuron"], Float[Tensor, "neuron"]]
+
+
+@contextmanager
+def replacing(model: "HookedTransformer", site: str, replacements: Mapping[int, Replacement]) -> Iterator[None]:
+    """While the context lasts, given neurons hold given values at the site, at every position.
+
+    `replacements[layer]` = (indices, values). The MLP's output is that of the changed activations: at `gate` of a gated
+    MLP a neuron passes on value · (W_in x), at every other site the value itself. Contexts nest; the inner one wins
+    where both name a neuron.
+    """
+    with ExitStack() as stack:
+        for layer, (index, values) in replacements.items():
+            mlp: Any = model.blocks[layer].mlp
+            index, values = index.to(model.W_E.device), values.to(model.W_E.device, model.W_E.dtype)
+            if _reads_before_activation(model, site):
+                ungated: list[Tensor] = []
+                stack.enter_context(_hooked(mlp.hook_pre_linear, _keeper(ungated, index)))
+                stack.enter_context(_hooked(mlp.hook_post, _gate_writer(ungated, index, values)))
+            else:
+                stack.enter_context(_hooked(mlp.hook_post, _writer(index, values)))
+        yield
+
+
+def _writer(index: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+    def hook(output: Tensor) -> Tensor:
+        return output.index_copy(-1, index, values.expand(*output.shape[:-1], -1))
+
+    return hook
+
+
+def _keeper(kept: list[Tensor], index: Tensor) -> Callable[[Tensor], None]:
+    def hook(output: Tensor) -> None:
+        kept[:] = [output.index_select(-1, index)]
+
+    return hook
+
+
+def _gate_writer(kept: list[Tensor], index: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+    def hook(output: Tensor) -> Tensor:
+        return output.index_copy(-1, index, values * kept.pop())
+
+    return hook

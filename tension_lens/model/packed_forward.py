@@ -1,0 +1,242 @@
+"""The packed forward: a HookedTransformer's own weights and hook points, every distinct token computed once.
+
+All tokens of a pack go through the linear layers as one matrix; attention alone knows which token sees which. Computes
+what `HookedTransformer` computes, up to rounding, for the two architectures that `architectures` converts. It calls the
+hook points of `hooks.PACKED_POINTS`, with activations Float[Tensor, "1 row width"], or Float[Tensor, "text pos width"]
+padded with zeros where the pack is `by_text`.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tension_lens.model.hooks import is_read
+from tension_lens.model.packed_attention import SpanGroup, attend, group_spans
+from tension_lens.model.packing import Pack
+
+functional = torch.nn.functional
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": lambda x: functional.silu(x, inplace=True),
+    "relu": torch.relu_,
+    "gelu": functional.gelu,
+    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+}
+"""As TransformerLens computes them, each in one pass over memory; the argument is not used again."""
+
+
+def _projected(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
+
+
+class PackedForward:
+    """What the packed forward keeps of one HookedTransformer: the attention weights of each layer as one matrix."""
+
+    def __init__(self, hooked: Any) -> None:
+        self.hooked = hooked
+        self.cfg = hooked.cfg
+        self.kv_heads = self.cfg.n_key_value_heads or self.cfg.n_heads
+        self._made: dict[Any, tuple[Any, Any]] = {}
+
+    def _kept(self, key: Any, sources: Sequence[Tensor], make: Callable[[], Any]) -> Any:
+        # Made at the first use, and again when the model's weights were changed or moved.
+        state = [(one.data_ptr(), one._version) for one in sources]
+        if key not in self._made or self._made[key][0] != state:
+            self._made[key] = (state, make())
+        return self._made[key][1]
+
+    def bias(self, parameter: Tensor) -> Tensor | None:
+        """A bias, None if it is zero everywhere, as all of Llama's are."""
+        found: Tensor | None = self._kept(id(parameter), [parameter], lambda: parameter if parameter.any() else None)
+        return found
+
+    def attention_weights(self, layer: int) -> tuple[Float[Tensor, "d_model heads_d_head"], Tensor | None]:
+        """Queries', keys' and values' weights side by side, and their bias, None if it is zero."""
+        attn = self.hooked.blocks[layer].attn
+        # TransformerLens repeats grouped keys and values for every head; the weights themselves have an underscore.
+        grouped = "_" if self.cfg.n_key_value_heads is not None else ""
+        weights = [attn.W_Q, getattr(attn, f"{grouped}W_K"), getattr(attn, f"{grouped}W_V")]
+        biases = [attn.b_Q, getattr(attn, f"{grouped}b_K"), getattr(attn, f"{grouped}b_V")]
+
+        def laid_out() -> tuple[Tensor, Tensor | None]:
+            weight = torch.cat([one.detach().permute(1, 0, 2).flatten(1) for one in weights], dim=1)
+            bias = torch.cat([one.detach().flatten() for one in biases])
+            return weight, bias if bias.any() else None
+
+        found: tuple[Tensor, Tensor | None] = self._kept(layer, [*weights, *biases], laid_out)
+        return found
+
+    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Cosines and sines of the rotary angles at each position, Float[Tensor, "row 1 half_d_head"]."""
+        if self.cfg.positional_embedding_type != "rotary":
+            return None
+        attn, embedding = self.hooked.blocks[0].attn, self.hooked.W_E
+
+        def every_position() -> list[Tensor]:
+            found = attn.calculate_sin_cos_rotary(
+                self.cfg.rotary_dim, self.cfg.n_ctx, base=self.cfg.rotary_base, dtype=embedding.dtype
+            )
+            # The angles of the first half are those of the second.
+            return [one[:, None, : self.cfg.rotary_dim // 2].to(embedding.device) for one in found]
+
+        sin, cos = self._kept("rotary", [embedding], every_position)
+        return cos[positions], sin[positions]
+
+
+class PackedRun:
+    """One pack on its way through one model; the layout is made once for all its passes."""
+
+    def __init__(self, forward: PackedForward, pack: Pack) -> None:
+        self.forward, self.hooked, self.cfg = forward, forward.hooked, forward.cfg
+        self.pack = pack
+        self.last = self.cfg.n_layers - 1
+        device = pack.tokens.device
+        self.rotation = forward.rotation(pack.positions)
+        width = self.cfg.n_heads * self.cfg.d_head
+        self.groups = group_spans(pack.spans, width, device)
+        pooled = pack.pooled()
+        self.pooled = torch.from_numpy(pooled).to(device)
+        at_pooled = [(rows[: text.pooled + 1], 1) for rows, text in zip(pack.rows, pack.texts, strict=True)]
+        self.pooled_groups = group_spans(at_pooled, width, device)
+
+        self.text_of_row = torch.zeros_like(pack.positions)
+        if pack.by_text:
+            for number, rows in enumerate(pack.rows):
+                self.text_of_row[torch.from_numpy(rows)] = number
+
+    # What a block does
+
+    def _called(self, point: Any, values: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+        if not point._forward_hooks:
+            return values
+        changed: Tensor
+        if not self.pack.by_text:
+            changed = point(values[None])[0]
+            return changed
+        place = (self.text_of_row, self.pack.positions)
+        shown = values.new_zeros(len(self.pack.texts), int(self.pack.positions.max()) + 1, values.shape[1])
+        shown[place] = values
+        changed = point(shown)
+        return changed[place]
+
+    def _added(
+        self, residual: Float[Tensor, "row d_model"], point: Any, x: Tensor, weight: Tensor, bias: Tensor
+    ) -> Float[Tensor, "row d_model"]:
+        """Residual + (x · weight + bias), what is added going through a hook point."""
+        if point._forward_hooks:
+            return residual + self._called(point, torch.addmm(bias, x, weight))
+        result = torch.addmm(residual, x, weight)
+        return result if self.forward.bias(bias) is None else result.add_(bias)
+
+    def _norm(self, module: Any, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+        if self.cfg.normalization_type == "LN":
+            return functional.layer_norm(x, x.shape[-1:], module.w, module.b, module.eps)
+        return functional.rms_norm(x, x.shape[-1:], module.w, module.eps)
+
+    def _rotated(self, x: Float[Tensor, "row head d_head"]) -> Float[Tensor, "row head d_head"]:
+        if self.rotation is None:
+            return x
+        cos, sin = self.rotation
+        first, second = x.chunk(2, dim=-1)
+        result = torch.empty_like(x)
+        left, right = result.chunk(2, dim=-1)
+        torch.mul(first, cos, out=left).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=right).addcmul_(first, sin)
+        return result
+
+    def embedded(self) -> Float[Tensor, "row d_model"]:
+        """The residual stream that enters the first block."""
+        residual = self._called(self.hooked.hook_embed, self.hooked.W_E[self.pack.tokens])
+        if self.cfg.positional_embedding_type == "standard":
+            residual = residual + self._called(self.hooked.hook_pos_embed, self.hooked.W_pos[self.pack.positions])
+        return residual
+
+    def attended(
+        self, layer: int, residual: Float[Tensor, "row d_model"], pooled_only: bool = False
+    ) -> Float[Tensor, "kept d_model"]:
+        """The residual stream after a block's attention, of all rows or of each text's pooled one."""
+        block = self.hooked.blocks[layer]
+        weight, bias = self.forward.attention_weights(layer)
+        residual = self._called(block.hook_resid_pre, residual)
+        x = self._norm(block.ln1, residual)
+        heads, d_head = self.cfg.n_heads, self.cfg.d_head
+        projected = _projected(x, weight, bias)
+        projected = projected.view(len(x), -1, d_head)
+        turned = heads + self.forward.kv_heads
+        queries_keys = self._rotated(projected[:, :turned])
+        keys_values = torch.cat([queries_keys[:, heads:], projected[:, turned:]], dim=1)
+        groups: list[SpanGroup] = self.pooled_groups if pooled_only else self.groups
+        mixed = attend(groups, queries_keys[:, :heads], keys_values, 1 / block.attn.attn_scale)
+        if pooled_only:
+            mixed, residual = mixed[self.pooled], residual[self.pooled]
+        middle = self._added(residual, block.hook_attn_out, mixed, block.attn.W_O.flatten(0, 1), block.attn.b_O)
+        return self._called(block.hook_resid_mid, middle)
+
+    def post(self, layer: int, middle: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_mlp"]:
+        """A block's MLP activations as `hook_post` leaves them."""
+        mlp = self.hooked.blocks[layer].mlp
+        x = self._norm(self.hooked.blocks[layer].ln2, middle)
+        act = ACTIVATIONS[self.cfg.act_fn]
+        if self.cfg.gated_mlp:
+            gate = self._called(mlp.hook_pre, torch.mm(x, mlp.W_gate))
+            linear = self._called(mlp.hook_pre_linear, torch.mm(x, mlp.W_in))
+            activations = act(gate).mul_(linear)
+            if self.forward.bias(mlp.b_in) is not None:
+                activations.add_(mlp.b_in)
+        else:
+            activations = act(self._called(mlp.hook_pre, torch.addmm(mlp.b_in, x, mlp.W_in)))
+        return self._called(mlp.hook_post, activations)
+
+    def written(
+        self, layer: int, middle: Float[Tensor, "row d_model"], post: Float[Tensor, "row d_mlp"]
+    ) -> Float[Tensor, "row d_model"]:
+        """The residual stream after a block, whose MLP's activations are given."""
+        block = self.hooked.blocks[layer]
+        residual = self._added(middle, block.hook_mlp_out, post, block.mlp.W_out, block.mlp.b_out)
+        return self._called(block.hook_resid_post, residual)
+
+    # A whole pass
+
+    @torch.no_grad()
+    def activate(self) -> None:
+        """Run every token up to the last layer's activations, for the hooks that read them."""
+        middle = self.attended(0, self.embedded())
+        for layer in range(self.last):
+            middle = self.attended(layer + 1, self.written(layer, middle, self.post(layer, middle)))
+        self.post(self.last, middle)
+
+    @torch.no_grad()
+    def middles(self, layers: Collection[int]) -> dict[int, Float[Tensor, "row d_model"]]:
+        """The residual stream before the MLP of each of some layers: where `rewards` can set in."""
+        found = {}
+        residual = self.embedded()
+        for layer in range(max(layers) + 1):
+            middle = self.attended(layer, residual)
+            if layer in layers:
+                found[layer] = middle
+            if layer < max(layers):
+                residual = self.written(layer, middle, self.post(layer, middle))
+        return found
+
+    @torch.no_grad()
+    def rewards(self, layer: int = 0, middle: Float[Tensor, "row d_model"] | None = None) -> Float[Tensor, " text"]:
+        """The reward of each text at its pooled token, float32, from the MLP of `layer` on.
+
+        What the last layer computes of other tokens no reward depends on, so it is left out unless hooks see it.
+        """
+        whole = self.pack.by_text or is_read(self.hooked.blocks[self.last].mlp)
+        if middle is None:
+            layer, middle = 0, self.attended(0, self.embedded(), self.last == 0 and not whole)
+        elif layer == self.last and not whole:
+            middle = middle[self.pooled]
+        while layer < self.last:
+            residual = self.written(layer, middle, self.post(layer, middle))
+            layer += 1
+            middle = self.attended(layer, residual, layer == self.last and not whole)
+        residual = self.written(layer, middle, self.post(layer, middle))
+        final = self._norm(self.hooked.ln_final, residual[self.pooled] if whole else residual)
+        head = self.hooked.unembed
+        return torch.addmm(head.b_U, final, head.W_U)[:, 0].float()

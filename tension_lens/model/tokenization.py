@@ -1,0 +1,167 @@
+"""Texts to tokens, the length policy, the pooled token, and padded batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from tension_lens.constants import SIDES
+from tension_lens.data.comparisons import Comparison, render
+from tension_lens.errors import RequestError
+
+DEFAULT_MAX_LENGTH = 1024
+
+
+POOLED_TOKEN_RULE = "rightmost token that is not pad_token_id; the last token where there is no pad_token_id"
+
+
+LongPolicy = Literal["drop", "truncate"]
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """One response with its prompt, as the model reads it."""
+
+    item: int
+    """Index of the comparison in its source."""
+    side: str
+    """`chosen` or `rejected`."""
+    ids: tuple[int, ...]
+    """Token ids, unpadded, at least one."""
+    response_start: int
+    """Index of the first token that holds a character of the response; `len(ids)` if none is left."""
+    pooled: int
+    """Index of the token at which the reward is read."""
+    response: int = 0
+    """Which of its side's responses it is, from 0."""
+
+    def in_scope(self, scope: str) -> tuple[int, int]:
+        """The tokens that count, from the first to before the second number.
+
+        `all`: every token of the text; `response`: from the first token that holds a character of the response; `last`:
+        the pooled token.
+        """
+        return {
+            "all": (0, len(self.ids)),
+            "response": (self.response_start, len(self.ids)),
+            "last": (self.pooled, self.pooled + 1),
+        }[scope]
+
+
+@dataclass(frozen=True)
+class TokenizedData:
+    """Texts ready to run, and what became of the comparisons."""
+
+    texts: tuple[TokenizedText, ...]
+    """In source order; of each comparison the chosen responses first."""
+    counts: dict[str, int]
+    """`kept`, `dropped_too_long`, `truncated` comparisons; `tokens` in all."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in all texts, padding not counted."""
+        return self.counts["tokens"]
+
+
+def pooled_position(ids: Sequence[int], pad_token_id: int | None) -> int:
+    """Where the reward of an unpadded text is read: the rightmost token that is not `pad_token_id`.
+
+    With no pad token it is the last token. A text of pad tokens alone is read at its first token. This is the rule of
+    Hugging Face's sequence-classification models; where TRL set pad = eos it passes over an appended EOS.
+    """
+    for position in range(len(ids) - 1, -1, -1):
+        if ids[position] != pad_token_id:
+            return position
+    return 0
+
+
+class TextTokenizer:
+    """Turns comparisons into token ids in the one way that training, scoring and evaluation share.
+
+    No BOS is added, and no special token but an EOS where `append_eos`.
+    """
+
+    def __init__(self, tokenizer: Any, template: str, pad_token_id: int | None, append_eos: bool) -> None:
+        if not tokenizer.is_fast:
+            raise RequestError(f"tokenizer {type(tokenizer).__name__} gives no character offsets; a fast one is needed")
+        self.tokenizer = tokenizer
+        self.template = template
+        self.pad_token_id = pad_token_id
+        self.append_eos = append_eos
+
+    def __call__(self, comparison: Comparison, item: int) -> list[TokenizedText]:
+        """The tokenised responses of one comparison, chosen first.
+
+        Raises:
+            RequestError: if a text has no tokens.
+        """
+        parts, responses = [], []
+        for side in SIDES:
+            for number, response in enumerate(comparison.side(side)):
+                pair = (comparison.prompt, response)
+                parts.append(render(*pair, self.template) if comparison.templated else pair)
+                responses.append((side, number))
+        encoded = self.tokenizer(
+            [prompt + response for prompt, response in parts],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        rows = zip(responses, parts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        texts = []
+        for (side, number), (prompt, _), ids, offsets in rows:
+            if not ids:
+                name = comparison.id
+                raise RequestError(
+                    f"the {side} text of item {name!r} is empty; every response needs at least one token"
+                )
+            start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
+            if self.append_eos:
+                ids.append(self.tokenizer.eos_token_id)
+            pooled = pooled_position(ids, self.pad_token_id)
+            texts.append(TokenizedText(item, side, tuple(ids), start, pooled, number))
+        return texts
+
+    def truncated(self, text: TokenizedText, length: int) -> TokenizedText:
+        """The first `length` tokens of a text."""
+        if len(text.ids) <= length:
+            return text
+        ids = text.ids[:length]
+        pooled = pooled_position(ids, self.pad_token_id)
+        return replace(text, ids=ids, response_start=min(text.response_start, length), pooled=pooled)
+
+
+def tokenize(
+    comparisons: Sequence[Comparison], tokenizer: TextTokenizer, max_length: int, long: LongPolicy
+) -> TokenizedData:
+    """Tokenise comparisons and apply the length policy.
+
+    A comparison is too long if any of its responses has more than `max_length` tokens: `drop` leaves it out, `truncate`
+    cuts its long texts on the right.
+
+    Raises:
+        RequestError: if a text is empty or nothing is left.
+    """
+    texts: list[TokenizedText] = []
+    kept = too_long = 0
+    for item, comparison in enumerate(comparisons):
+        rows = tokenizer(comparison, item)
+        if max(len(row.ids) for row in rows) > max_length:
+            too_long += 1
+            if long == "drop":
+                continue
+            rows = [tokenizer.truncated(row, max_length) for row in rows]
+        kept += 1
+        texts.extend(rows)
+    if not texts:
+        raise RequestError(
+            f"nothing is left to run: all {len(comparisons)} comparisons are longer than {max_length} tokens; "
+            "raise --max-length or use --long truncate"
+        )
+    counts = {
+        "kept": kept,
+        "dropped_too_long": too_long if long == "drop" else 0,
+        "truncated": too_long if long == "truncate" else 0,
+        "tokens": sum(len(text.ids) for text in texts),
+    }
+    return TokenizedData(tuple(texts), counts)

@@ -1,0 +1,1 @@
+"""Neuron scores and sets, on arrays alone."""

@@ -1,0 +1,61 @@
+"""Random neuron sets to compare a set with: as large, and matched to it by layer or by activation if asked."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tension_lens.constants import CONTROLS, require_one_of
+from tension_lens.errors import RequestError
+from tension_lens.neurons.sets import NeuronSet
+
+ACTIVATION_BINS = 20
+"""Equally filled bins of activation that an activation-matched control copies the filling of."""
+
+
+def strata(
+    kind: str, shape: tuple[int, int], activation: Float[np.ndarray, "layer neuron"] | None = None
+) -> Int[np.ndarray, "layer neuron"]:
+    """The stratum of each neuron within which a control is drawn.
+
+    `uniform`: one stratum. `layer`: the layer. `activation`: the neuron's bin among `ACTIVATION_BINS` bins of equally
+    many neurons in order of activation, floor(bins · rank / N), ties by (layer, index).
+
+    Raises:
+        RequestError: if the kind is unknown, or `activation` is missing or of another network.
+    """
+    require_one_of("control", kind, CONTROLS)
+    if kind == "uniform":
+        return np.zeros(shape, dtype=np.int64)
+    if kind == "layer":
+        return np.broadcast_to(np.arange(shape[0])[:, None], shape)
+    if activation is None:
+        raise RequestError("an activation-matched control needs the activation of every neuron")
+    if activation.shape != shape:
+        raise RequestError(f"activations are of a network of {activation.shape}, the set of one of {shape}")
+    order = np.argsort(activation.reshape(-1), kind="stable")
+    ranks = np.empty(order.size, dtype=np.int64)
+    ranks[order] = np.arange(order.size)
+    return (ACTIVATION_BINS * ranks // order.size).reshape(shape)
+
+
+def control_set(
+    like: NeuronSet, kind: str, draw: int, activation: Float[np.ndarray, "layer neuron"] | None = None
+) -> NeuronSet:
+    """Neurons drawn without replacement, from every stratum as many as `like` has there; `draw` is the seed.
+
+    The neurons of `like` may be drawn too, as in any random set; `origin` says how many were. Where a set fills a
+    stratum (the top 10 % by activation fill two bins of twenty), its control can only be the set itself there.
+
+    Raises:
+        RequestError: as `strata`.
+    """
+    stratum = strata(kind, like.shape, activation).reshape(-1)
+    flat = np.array([layer * like.d_mlp + index for layer, index in like.neurons], dtype=np.int64)
+    random = np.random.default_rng(draw)
+    drawn = []
+    for number, size in zip(*np.unique(stratum[flat], return_counts=True), strict=True):
+        drawn.append(random.choice(np.flatnonzero(stratum == number), size=size, replace=False))
+    picked = np.concatenate(drawn) if drawn else flat
+    neurons = ((int(one) // like.d_mlp, int(one) % like.d_mlp) for one in picked)
+    origin = {"control_of": like.name, "control": kind, "draw": draw}
+    shared = int(np.isin(picked, flat).sum())
+    return NeuronSet.of(f"{kind}-{draw}", like.site, like.shape, neurons, **origin, shared_with_set=shared)

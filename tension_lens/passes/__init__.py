@@ -1,0 +1,1 @@
+"""A model run over data: statistics, attribution, ablation, rewards."""

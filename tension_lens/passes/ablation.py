@@ -1,0 +1,41 @@
+"""A neuron set switched off while a context lasts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from tension_lens.errors import RequestError
+from tension_lens.model.hooks import Replacement, replacing
+from tension_lens.neurons.sets import NeuronSet
+
+if TYPE_CHECKING:
+    from tension_lens.model.reward_model import HookedRewardModel
+
+
+@contextmanager
+def ablated(
+    model: "HookedRewardModel", neurons: NeuronSet, means: Float[np.ndarray, "layer neuron"] | None = None
+) -> Iterator[None]:
+    """While the context lasts, the neurons hold 0, or their means, at every position of every forward pass.
+
+    Zero ablation sets the activation to 0 (at either site the same intervention). With `means` each neuron holds its
+    mean at the set's own site. Contexts nest, the empty set changes nothing, and leaving removes this context's hooks
+    alone, also when the body raises.
+
+    Raises:
+        RequestError: if the set, or the means, are of a network of another shape.
+    """
+    neurons.require_fits(model.n_layers, model.d_mlp, what=f"model {model.name}")
+    if means is not None and means.shape != neurons.shape:
+        raise RequestError(f"means have the shape {means.shape}, the model {neurons.shape}")
+    replacements: dict[int, Replacement] = {}
+    for layer, indices in neurons.by_layer().items():
+        index = torch.tensor(indices)
+        values = torch.zeros(len(indices)) if means is None else torch.from_numpy(means[layer][indices]).float()
+        replacements[layer] = (index, values)
+    with replacing(model.hooked, neurons.site, replacements):
+        yield

@@ -1,0 +1,125 @@
+"""What each MLP neuron adds to the reward, in units of reward: by gradient attribution and by its direct write.
+
+Of one text with reward r, for a neuron whose activation is a(p) at position p:
+
+* attribution = Σ_p a(p) · ∂r/∂a(p), over all positions p, since zero ablation acts at all of them. It is the
+  first-order drop of r when the neuron is zeroed (the Taylor criterion of Molchanov et al. 2017, "Pruning Convolutional
+  Neural Networks"; Nanda's "Attribution patching" of 2023 towards zero). One backward pass gives it for every neuron.
+* direct = a(P) · (w_out · v) / s at the pooled token P: what reaches the reward without passing another layer. v is the
+  value head times the final norm's weight, without its mean where the norm subtracts one (LayerNorm); s is what the
+  norm divides by at P, taken as it is. The reward is this, summed over all neurons, and the same of all else that is
+  written into the residual stream (embedding, attention, biases), plus the value head of the final norm's bias
+  ("direct logit attribution": Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits").
+
+A first-order drop is not the drop itself where the reward bends: a neuron that makes up most of the stream at the final
+norm, which divides by the stream's own length, has a small gradient and a large effect.
+
+Neither depends on the site. A neuron of a gated MLP has a = g · u with gate value g, so that at fixed u
+g · ∂r/∂g = g · u · ∂r/∂a = a · ∂r/∂a; and both sites are read here through what the neuron passes on, which is a.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tension_lens.constants import CONTRIBUTIONS, SIDES
+from tension_lens.model.hooks import reading, reading_final_scale
+from tension_lens.model.padding import Batch, batches
+from tension_lens.model.reward_model import HookedRewardModel
+from tension_lens.model.tokenization import TokenizedText
+from tension_lens.neurons.scores import NeuronScores
+
+
+def direct_writes(model: HookedRewardModel) -> Float[Tensor, "layer neuron"]:
+    """w_out · v of every neuron: what a unit of its activation adds to the reward, before the final norm divides it."""
+    hooked = model.hooked
+    direction = hooked.unembed.W_U[:, 0].float() * hooked.ln_final.w.float()
+    if hooked.cfg.normalization_type == "LN":
+        # (x − mean(x)) · v = x · (v − mean(v)): the norm's centring, moved from the stream to the direction.
+        direction = direction - direction.mean()
+    return torch.stack([block.mlp.W_out.float() @ direction for block in hooked.blocks])
+
+
+def contributions(model: HookedRewardModel, batch: Batch) -> dict[str, Float[Tensor, "text layer neuron"]]:
+    """`attribution` and `direct` of every neuron to the reward of each text of a batch.
+
+    Takes one forward and one backward pass, and the memory of both: the activations of the batch.
+    """
+    activations: list[Tensor] = []
+    scales: list[Tensor] = []
+
+    def keep(layer: int, at_layer: Tensor) -> None:
+        # No weight asks for a gradient, so the graph begins where the first layer's activations do.
+        activations.append(at_layer if at_layer.requires_grad else at_layer.requires_grad_())
+
+    rows = torch.arange(len(batch.texts), device=batch.tokens.device)
+    pooled = torch.tensor([text.pooled for text in batch.texts], device=batch.tokens.device)
+    with (
+        torch.enable_grad(),
+        reading(model.hooked, "post", keep),
+        reading_final_scale(model.hooked, scales.append),
+    ):
+        rewards = model.hooked(batch.tokens)[rows, pooled, 0]
+        # A text's reward depends on its own row alone, so the gradient of the sum is each text's own.
+        gradients = torch.autograd.grad(rewards.sum(), activations)
+    with torch.no_grad():
+        products = [(a.float() * g.float()).sum(1) for a, g in zip(activations, gradients, strict=True)]
+        at_pooled = torch.stack([a[rows, pooled].float() for a in activations], dim=1)
+        scale = scales[0][rows, pooled].float()[:, None]
+        return {"attribution": torch.stack(products, dim=1), "direct": at_pooled * direct_writes(model) / scale}
+
+
+class ContributionAccumulator:
+    """Running sums of contributions over the responses of one side. Sums are float64; memory is O(neurons).
+
+    Args:
+        shape: (n_layers, d_mlp).
+    """
+
+    def __init__(self, shape: tuple[int, int], device: torch.device | str = "cpu") -> None:
+        self.responses = 0
+        self.sums = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name in CONTRIBUTIONS}
+
+    def update(self, found: dict[str, Float[Tensor, "text layer neuron"]]) -> None:
+        """Add the contributions to the rewards of some responses."""
+        self.responses += len(found[CONTRIBUTIONS[0]])
+        for name, value in found.items():
+            self.sums[name] += value.sum(0, dtype=torch.float64)
+
+    def finish(self) -> dict[str, Float[np.ndarray, "layer neuron"]]:
+        """The mean over responses of each contribution, float32; every response weighs the same, short or long."""
+        return {name: (value / self.responses).float().cpu().numpy() for name, value in self.sums.items()}
+
+
+def stream_contributions(
+    model: HookedRewardModel, texts: Sequence[TokenizedText], *, token_budget: int
+) -> Iterator[tuple[int, dict[str, ContributionAccumulator]]]:
+    """Run texts forward and backward in batches and add up what every neuron contributes to their rewards.
+
+    Yields after every batch (tokens done in it, the accumulators by side); the last yield has seen everything. Memory
+    is that of one batch and O(neurons), whatever the number of items.
+    """
+    shape = (model.n_layers, model.d_mlp)
+    sides = {side: ContributionAccumulator(shape, model.device) for side in SIDES}
+    for batch in batches(texts, token_budget, model.pad_id, model.device):
+        found = contributions(model, batch)
+        for side, accumulator in sides.items():
+            of_side = torch.tensor([text.side == side for text in batch.texts], device=model.device)
+            accumulator.update({name: value[of_side] for name, value in found.items()})
+        yield sum(len(text.ids) for text in batch.texts), sides
+
+
+def with_contributions(scores: NeuronScores, sides: dict[str, ContributionAccumulator]) -> NeuronScores:
+    """The scores with `<side>/attribution` and `<side>/direct` added.
+
+    The metadata says over which tokens each of them is, which the scores' own scope does not change, and how many
+    responses a side has.
+    """
+    found = {f"{side}/{name}": value for side in SIDES for name, value in sides[side].finish().items()}
+    counts = {f"{side}_responses": str(sides[side].responses) for side in SIDES}
+    said = {"attribution_scope": "all", "direct_scope": "last", **counts}
+    return replace(scores, values={**scores.values, **found}, metadata={**scores.metadata, **said})

@@ -1,0 +1,159 @@
+"""Find where each neuron is most active, batch by batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tension_lens.constants import SIDES
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tension_lens.model.tokenization import TokenizedText
+from tension_lens.neurons.examples import _FIELDS, _TENSORS, TopExamples
+
+RESPONSE_BITS, POSITION_BITS = 15, 17
+
+
+ITEM_AT = 1 + RESPONSE_BITS + POSITION_BITS
+
+
+NOTHING = -1
+"""The code of a rank that no comparison has taken."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Neighbouring tokens of one text, and the rows of a batch that hold their activations."""
+
+    rows: slice
+    text: "TokenizedText"
+    position: int
+    """In the text, of the first of them."""
+
+    def code(self) -> int:
+        """Item, side, response and position of the first token as one number; those of the others follow it.
+
+        Numbers are in the order of the data. There is room for 2³⁰ comparisons of 2¹⁵ responses of 2¹⁷ tokens.
+        """
+        text = self.text
+        response = (text.item << 1 | SIDES.index(text.side)) << RESPONSE_BITS | text.response
+        return response << POSITION_BITS | self.position
+
+
+def places_of(
+    texts: "Sequence[TokenizedText]", rows: "Sequence[Int[np.ndarray, '_']]", scope: str
+) -> list[list[Place]]:
+    """Where the tokens in scope of each comparison lie in a batch; a row that several texts share is the first one's.
+
+    Args:
+        texts: of the batch.
+        rows: of each text the rows of its tokens, first to last.
+        scope: `all`, `response` or `last`.
+    """
+    found: dict[int, list[Place]] = {}
+    seen = np.zeros(1 + max(int(mine.max()) for mine in rows), dtype=bool)
+    whole = [Place(slice(0), text, 0).code() for text in texts]
+    for number in np.argsort(whole):
+        text = texts[number]
+        first, end = text.in_scope(scope)
+        mine = rows[number][first:end]
+        fresh = np.flatnonzero(~seen[mine])
+        seen[mine] = True
+        mine = mine[fresh]
+        apart = (np.diff(mine) != 1) | (np.diff(fresh) != 1)
+        for run in np.split(np.arange(len(fresh)), 1 + np.flatnonzero(apart)) if len(fresh) else ():
+            where = slice(int(mine[run[0]]), int(mine[run[-1]]) + 1)
+            found.setdefault(text.item, []).append(Place(where, text, first + int(fresh[run[0]])))
+    return list(found.values())
+
+
+class ExampleAccumulator:
+    """The best examples so far, whatever the order in which they come. Memory is O(neurons · K).
+
+    Of a comparison only the token with the neuron's largest |activation| counts, so that the K examples are of K
+    comparisons. Of equal ones the one that is earlier in the data is kept.
+
+    Args:
+        shape: (n_layers, d_mlp).
+        count: K, how many examples of each neuron to keep.
+        device: where the activations are.
+    """
+
+    def __init__(self, shape: tuple[int, int], count: int, device: "torch.device | str" = "cpu") -> None:
+        import torch
+
+        layers, neurons = shape
+        self.values = [torch.zeros((count, neurons), device=device) for _ in range(layers)]
+        self.codes = [torch.full((count, neurons), NOTHING, device=device) for _ in range(layers)]
+        """`Place.code`, of each value."""
+
+    def update(self, layer: int, activations: 'Float[Tensor, "row d_mlp"]', places: Sequence[Sequence[Place]]) -> None:
+        """Add one layer's activations.
+
+        Args:
+            layer: which one.
+            activations: of a batch.
+            places: of each comparison, as `places_of` gives them. Texts of one comparison may come in several batches.
+        """
+        import torch
+
+        best = [self._best_of(activations, of_item) for of_item in places]
+        if not best:
+            return
+        values, codes = (torch.stack(column) for column in zip(*best, strict=True))
+        kept, their_codes = self.values[layer], self.codes[layer]
+        sizes, new_sizes = torch.where(their_codes == NOTHING, -1.0, kept.abs()), values.abs()
+        # A comparison that is kept already keeps its better token alone.
+        items, new_items = their_codes >> ITEM_AT, codes >> ITEM_AT
+        same = items[:, None] == new_items[None]
+        better = (new_sizes[None] > sizes[:, None]) | (
+            (new_sizes[None] == sizes[:, None]) & (codes[None] < their_codes[:, None])
+        )
+        sizes = sizes.masked_fill((same & better).any(1), -1.0)
+        new_sizes = new_sizes.masked_fill((same & ~better).any(0), -1.0)
+        every_value, every_code = torch.cat([kept, values]), torch.cat([their_codes, codes])
+        size = torch.cat([sizes, new_sizes])
+        order = every_code.sort(dim=0, stable=True).indices
+        order = order.gather(0, size.gather(0, order).sort(dim=0, descending=True, stable=True).indices[: len(kept)])
+        gone = size.gather(0, order) < 0
+        self.values[layer] = every_value.gather(0, order).masked_fill(gone, 0.0)
+        self.codes[layer] = every_code.gather(0, order).masked_fill(gone, NOTHING)
+
+    @staticmethod
+    def _best_of(
+        activations: 'Float[Tensor, "row d_mlp"]', places: Sequence[Place]
+    ) -> "tuple[Float[Tensor, 'd_mlp'], Int[Tensor, 'd_mlp']]":
+        """Of each neuron the activation of largest magnitude at any of some places, with its code."""
+        import torch
+
+        values, codes = [], []
+        for place in places:
+            rows = activations[place.rows].float()
+            where = rows.abs().argmax(0)
+            values.append(rows.gather(0, where[None])[0])
+            codes.append(where + place.code())
+        every = torch.stack(values)
+        first = every.abs().argmax(0)[None]
+        return every.gather(0, first)[0], torch.stack(codes).gather(0, first)[0]
+
+    def finish(self, metadata: dict[str, str]) -> TopExamples:
+        """The index of what was seen."""
+        import torch
+
+        values, codes = (torch.stack(one).permute(0, 2, 1).cpu().numpy() for one in (self.values, self.codes))
+        text = codes >> POSITION_BITS
+        parts = {
+            "items": codes >> ITEM_AT,
+            "sides": text >> RESPONSE_BITS & 1,
+            "responses": text & ((1 << RESPONSE_BITS) - 1),
+            "positions": codes & ((1 << POSITION_BITS) - 1),
+        }
+        nothing = codes == NOTHING
+        columns = [values, *(np.where(nothing, -(name == "items"), part) for name, part in parts.items())]
+        typed = [column.astype(kind) for column, kind in zip(columns, _TENSORS.values(), strict=True)]
+        return TopExamples(**dict(zip(_FIELDS, typed, strict=True)), metadata=metadata)

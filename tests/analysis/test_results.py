@@ -1,0 +1,152 @@
+"""Results are found wherever they lie below a folder, and other records beside them are no study."""
+
+import json
+import shutil
+
+import pytest
+from parts_study import DATA, item_table, write_study
+
+from analysis.results.folder import read_results
+from tension_lens.errors import RequestError
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.ragged import Ragged
+from tension_lens.neurons.sets import NeuronSet
+
+
+def write_training(folder, objective, seed=0):
+    record = {
+        "config": {"backbone": "tiny", "seed": seed, "objective": objective, "data": "sample"},
+        "resolved": {"held_out": f"sample:{objective}:test"},
+        "results": {"held_out": {"accuracy": 0.6, "low": 0.5, "high": 0.7, "n": 90}},
+    }
+    (folder / "models" / objective).mkdir(parents=True)
+    (folder / "models" / objective / "run.json").write_text(json.dumps(record))
+
+
+def write_sweep(folder, results, file="sweep.csv"):
+    folder.mkdir()
+    (folder / file).write_text("selector,top\nintact,0\n")
+    (folder / "run.json").write_text(json.dumps({"resolved": {"data": "sample:mixed:test"}, "results": results}))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder of runs with one run in it: a study, a training, a set and a sweep."""
+    folder = tmp_path / "runs" / "tiny"
+    write_study(folder / "study", {("tiny", 0, "mixed", "baseline"): item_table([1, -1])})
+    write_training(folder, "mixed")
+    NeuronSet.of("mixed", "post", (2, 3), [(0, 1)]).save(folder / "sets" / "mixed.json")
+    about = {"model": {"backbone": "tiny", "seed": 0, "objective": "mixed"}}
+    write_sweep(folder / "sweep", about)
+    write_sweep(folder / "variants", about, "variants.csv")
+    return folder
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_everything_is_found_from_the_run_and_from_the_folder_above(run, above):
+    found = read_results(run.parent if above else run)
+    assert list(found.run_folders) == ["tiny"]
+    assert list(found.sets["tiny"]) == ["mixed"]
+    assert found.study is not None
+    assert list(found.study.cells) == [("tiny", "0", "mixed", "hh-rlhf:mixed:test", "baseline")]
+    row = found.training.iloc[0]
+    assert (row["run"], row["objective"], row["data"], row["accuracy"]) == ("tiny", "mixed", "sample:mixed:test", 0.6)
+    assert found.sweeps["backbone"].tolist() == ["tiny"]
+    assert found.variants["objective"].tolist() == ["mixed"]
+
+
+def test_tables_without_a_record_are_unfinished_or_copies(run):
+    before = read_results(run)
+    for name in ("sweep", "variants"):
+        (run / "report" / "tables").mkdir(parents=True, exist_ok=True)
+        (run / "report" / "tables" / f"{name}.csv").write_text("selector,top\nanother,1\n")
+    after = read_results(run)
+    for name in ("sweeps", "variants"):
+        assert getattr(after, name)["selector"].tolist() == getattr(before, name)["selector"].tolist() == ["intact"]
+
+
+def test_two_runs_of_one_name_keep_apart(run):
+    shutil.copytree(run, run.parent / "seed-2" / "tiny")
+    shutil.rmtree(run.parent / "seed-2" / "tiny" / "study")
+    assert sorted(read_results(run.parent).run_folders) == ["seed-2/tiny", "tiny"]
+
+
+def test_studies_of_two_families_are_read_as_one(run):
+    other = {("other", 0, "mixed", name): item_table([-1, 1]) for name in ("baseline", "shared")}
+    write_study(run.parent / "other" / "study", other)
+    found = read_results(run.parent).study
+    right = {(cell.backbone, cell.condition): cell.right.tolist() for cell in found.cells.values()}
+    assert right == {
+        ("other", "baseline"): [False, True], ("other", "shared"): [False, True], ("tiny", "baseline"): [True, False]
+    }  # fmt: skip
+    assert {row["backbone"] for row in found.scores} == {"other", "tiny"}
+    assert list(found.items) == [DATA]
+    gaps = [(gap["backbone"], gap["objective"], gap["condition"]) for gap in found.gaps]
+    lacking = [(name, objective, "every") for name in ("other", "tiny") for objective in ("helpful", "harmless")]
+    assert gaps == [*lacking, ("tiny", "mixed", "shared")]
+
+
+def test_a_model_studied_on_other_data_elsewhere_is_scored_as_one_model(tmp_path):
+    def table(item, subtask, chosen, rejected):
+        rewards = [Ragged.of([one]) for one in (chosen, rejected)]
+        tokens = [Ragged.of([[1] * len(one)]) for one in (chosen, rejected)]
+        return ItemTable.judge([(item, subtask, "helpful")], *rewards, *tokens)
+
+    model = ("tiny", 0, "mixed", "baseline")
+    best_of_4 = table("m", "Math", [1.0], [0.0, 0.5, -1.0])
+    styles = table("math/0", "math", [1.0, 2.0, 3.0], [0.0, 5.0, 0.0])
+    write_study(tmp_path / "a" / "study", {model: best_of_4}, data="reward-bench-2:all:test")
+    write_study(tmp_path / "b" / "study", {model: styles}, data="rm-bench:all:test")
+    found = read_results(tmp_path).study
+    assert [key[3] for key in found.cells] == ["reward-bench-2:all:test", "rm-bench:all:test"]
+    # The paper's Math is the mean of both: 1 of 1, and 2 of 3 pairs of one style.
+    (score,) = [row for row in found.scores if row["rule"] == "paper"]
+    assert (score["subtask"], score["accuracy"]) == ("Math", pytest.approx((1 + 2 / 3) / 2))
+    assert [(gap["objective"], gap["data"]) for gap in found.gaps] == [
+        (objective, data) for objective in ("helpful", "harmless") for data in found.items
+    ]
+
+
+def test_a_cell_that_two_studies_hold_is_refused_by_their_names(run):
+    shutil.copytree(run / "study", run.parent / "other" / "study")
+    both = r"other/study/tiny-0/mixed/\S+ and \S+/tiny/study/tiny-0/mixed/\S+ both hold the mixed model of tiny, seed 0"
+    with pytest.raises(RequestError, match=rf"{both}, on {DATA} under baseline; keep one of the two"):
+        read_results(run.parent)
+
+
+def test_one_model_with_other_weights_in_another_study_is_refused(run):
+    other = run.parent / "other" / "study"
+    write_study(other, {("tiny", 0, "mixed", "shared"): item_table([1, -1])})
+    assert len(read_results(run.parent).study.cells) == 2
+    (path,) = other.rglob("shared.parquet")
+    ItemTable.load(path).save(path, {"weights_sha256": "another"})
+    weights = "the mixed model of tiny, seed 0, are of different weights"
+    with pytest.raises(RequestError, match=rf"{weights}: \S+/other/\S+ and \S+/tiny/study/\S+; run"):
+        read_results(run.parent)
+
+
+def test_studies_on_other_items_under_one_name_are_refused(run):
+    write_study(run.parent / "other" / "study", {("other", 0, "mixed", "baseline"): item_table([1, -1, 1])})
+    with pytest.raises(RequestError, match=rf"hold other items of {DATA} than .* report on each study by itself"):
+        read_results(run.parent)
+
+
+def test_a_sweep_that_does_not_say_its_model_is_refused(run):
+    shutil.rmtree(run / "sweep")
+    write_sweep(run / "sweep", {})
+    with pytest.raises(RequestError, match="does not say its model"):
+        read_results(run)
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="holds no study"):
+        read_results(tmp_path)
+    with pytest.raises(RequestError, match="is not a folder of runs"):
+        read_results(tmp_path / "nowhere")
+
+
+def test_a_damaged_record_is_refused_and_not_passed_over(run):
+    (record,) = (run / "study").rglob("run.json")
+    record.write_text("{")
+    with pytest.raises(RequestError, match="is not JSON"):
+        read_results(run)

@@ -1,0 +1,330 @@
+"""Tables of a study written by hand: every number here was worked out on paper."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from parts_study import DATA, item_table, write_study
+from scipy.stats import binom
+
+from analysis.results.study import read_study
+from analysis.tables import __main__ as tables
+from analysis.tables.effects import condition_table, effects, seed_table
+from analysis.tables.retention import flip_table, margin_table, retention_table
+from tension_lens.constants import SIDES, STATISTICS
+from tension_lens.errors import RequestError
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.ragged import Ragged
+from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.sets import NeuronSet
+
+SUBTASKS = ["helpful-base"] * 8 + ["harmless-base"] * 4
+RIGHT, WRONG = 2.0, -1.0
+
+
+def judged(pattern):
+    """Margins of 2 where the pattern has a 1 and of −1 where it has a 0."""
+    return item_table([RIGHT if mark == "1" else WRONG for mark in pattern if mark != " "], SUBTASKS)
+
+
+CELLS = {
+    ("tiny", 0, "helpful", "baseline"): judged("11111100 1000"),
+    ("tiny", 0, "harmless", "baseline"): judged("11000000 1110"),
+    ("tiny", 0, "mixed", "baseline"): judged("11110010 1100"),
+    ("tiny", 0, "mixed", "shared"): judged("00000010 1101"),
+    ("tiny", 0, "mixed", "shared.uniform-0"): judged("11110010 1100"),
+    ("tiny", 0, "mixed", "shared.uniform-1"): judged("11000010 1100"),
+    ("tiny", 0, "mixed", "shared.layer-0"): judged("11110000 1100"),
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return read_study(write_study(tmp_path_factory.mktemp("study"), CELLS))
+
+
+def test_effects_are_paired_differences_with_exact_tests(study):
+    found = effects(study).set_index(["condition", "against", "subtask"])
+    row = found.loc["shared", "intact", "helpful-base"]
+    # Items 0 to 3 are lost and none is gained: 5 of 8 right become 1 of 8.
+    assert (row["n"], row["lost"], row["gained"]) == (8, 4, 0)
+    assert (row["before"], row["after"], row["difference"]) == (5 / 8, 1 / 8, -4 / 8)
+    # McNemar: 2 · (1/2)⁴. Two sub-tasks of one set are the family, the other p is 1: Holm doubles the smaller.
+    assert row["p_value"] == pytest.approx(1 / 8)
+    assert (row["p_holm"], row["family_size"]) == (pytest.approx(1 / 4), 2)
+    assert row["low"] < -0.5 < row["high"]
+    gained = found.loc["shared", "intact", "harmless-base"]
+    assert (gained["difference"], gained["lost"], gained["gained"], gained["p_value"]) == (1 / 4, 0, 1, 1)
+    # Against uniform-1, which has lost items 2 and 3 itself: 3 right become 1.
+    control = found.loc["shared", "shared.uniform-1", "helpful-base"]
+    assert (control["before"], control["after"], control["lost"]) == (3 / 8, 1 / 8, 2)
+    # The sets are asked about controls of one kind at a time: 2 draws × 2 sub-tasks of uniform ones, 1 × 2 of layer.
+    assert control["family_size"] == 4
+    assert found.loc["shared", "shared.layer-0", "helpful-base"]["family_size"] == 2
+    # 3 controls × 2 sub-tasks against the intact model.
+    assert found.loc["shared.layer-0", "intact", "helpful-base"]["family_size"] == 6
+
+
+def test_each_set_stands_beside_its_controls(study):
+    found = condition_table(effects(study), study).set_index("subtask")
+    assert list(found.index) == ["helpful-base", "harmless-base"]
+    row = found.loc["helpful-base"]
+    assert (row["condition"], row["neurons"], row["difference"]) == ("shared", 4, -0.5)
+    # uniform-0 changes nothing, uniform-1 loses 2 of 8; layer-0 loses 1 of 8.
+    uniform = [row[f"uniform_{name}"] for name in ("mean", "min", "max", "draws")]
+    assert uniform == [-0.125, -0.25, 0, 2]
+    assert [row["layer_mean"], row["layer_draws"]] == [-0.125, 1]
+    assert "activation_mean" not in found
+
+
+def test_retention_is_the_share_of_what_the_single_models_get_right(study):
+    found = retention_table(study).set_index(["condition", "subtask", "task_type", "measure"])
+
+    def share(*key):
+        row = found.loc[key]
+        return row["numerator"], row["denominator"]
+
+    # Helpful or harmless right: items 0-5 and 8-10; the mixed model keeps 0-3, 8 and 9.
+    assert share("baseline", "all", "all", "combined") == (6, 9)
+    # Helpful right: 0-5 and 8, kept 0-3 and 8. Harmless right: 0, 1, 8, 9, 10, kept 0, 1, 8, 9.
+    assert share("baseline", "all", "all", "helpful") == (5, 7)
+    assert share("baseline", "all", "all", "harmless") == (4, 5)
+    # Mixed right: 0-3, 6, 8, 9; with helpful's seven 5 in common, 9 in all.
+    assert share("baseline", "all", "all", "jaccard_helpful") == (5, 9)
+    assert share("baseline", "all", "harmless", "combined") == (2, 3)
+    assert share("shared", "helpful-base", "helpful", "combined") == (0, 6)
+    assert share("shared", "harmless-base", "harmless", "combined") == (2, 3)
+    assert share("shared.uniform-1", "all", "helpful", "combined") == (2, 6)
+    assert found.loc["baseline", "all", "all", "combined"]["share"] == pytest.approx(6 / 9)
+    # Controls are not followed into the sub-tasks.
+    assert ("shared.uniform-1", "helpful-base", "helpful", "combined") not in found.index
+
+
+def test_margins_are_those_of_items_both_get_right(tmp_path):
+    cells = {
+        ("tiny", 0, "helpful", "baseline"): item_table([1, 3, -1, 5]),
+        ("tiny", 0, "mixed", "baseline"): item_table([2, -1, 4, 10]),
+    }
+    found = margin_table(read_study(write_study(tmp_path, cells))).set_index(["task_type", "units"])
+    row = found.loc["all", "raw"]
+    # Both right: items 0 and 3, margins 1 and 5 against 2 and 10; differences 1 and 5.
+    assert (row["reference"], row["n"], row["reference_mean"], row["mixed_mean"], row["difference"]) == (
+        "helpful",
+        2,
+        3,
+        6,
+        3,
+    )
+    # sd of (1, 3, −1, 5) is √(20/3), of (2, −1, 4, 10) it is √(64.75/3).
+    units = found.loc["all", "standardised"]
+    assert units["reference_mean"] == pytest.approx(3 / math.sqrt(20 / 3))
+    assert units["mixed_mean"] == pytest.approx(6 / math.sqrt(64.75 / 3))
+
+
+def test_flips_name_the_items_that_change_sides(study):
+    found = flip_table(study)
+
+    def items(condition, reference, flip):
+        rows = (found["condition"] == condition) & (found["reference"] == reference) & (found["flip"] == flip)
+        return found[rows]["item"].tolist()
+
+    assert items("shared", "intact", "lost") == ["item-0", "item-1", "item-2", "item-3"]
+    assert items("shared", "intact", "gained") == ["item-11"]
+    assert items("baseline", "helpful", "lost") == ["item-4", "item-5"]
+    assert items("baseline", "helpful", "gained") == ["item-6", "item-9"]
+    assert items("baseline", "harmless", "lost") == ["item-10"]
+    assert not (found["condition"] == "shared.uniform-1").any()
+
+
+def test_scores_come_with_interval_chance_and_length(study):
+    found = pd.DataFrame(study.scores).set_index(["objective", "condition", "rule", "subtask"])
+    row = found.loc["mixed", "baseline", "every chosen above every rejected", "helpful-base"]
+    assert (row["accuracy"], row["n"], row["random_rate"], row["longest_wins"]) == (5 / 8, 8, 0.5, 0)
+    # Wilson: centre (p + z²/2n)/(1 + z²/n) and half-width, z = 1.959964, p = 5/8, n = 8.
+    z, p, n = 1.959964, 5 / 8, 8
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    assert (row["low"], row["high"]) == (pytest.approx(centre - half), pytest.approx(centre + half))
+
+
+def test_distributions_compare_before_and_after(study):
+    found = pd.DataFrame(study.distributions).set_index(["condition", "when", "side"])
+    # Seven chosen rewards of 2 and five of −1; 4 of 12 right after.
+    assert found.loc["shared", "before", "chosen"]["mean"] == pytest.approx((7 * 2 - 5) / 12)
+    assert found.loc["shared", "after", "chosen"]["mean"] == pytest.approx((4 * 2 - 8) / 12)
+    assert (found.loc["shared", "after", "rejected"]["sd"], found.loc["shared", "after", "rejected"]["n"]) == (0, 12)
+
+
+def test_seeds_become_one_object_and_one_seed_has_no_deviation(tmp_path):
+    cells = {
+        ("tiny", 0, "mixed", "baseline"): judged("11110000 1100"),
+        ("tiny", 247, "mixed", "baseline"): judged("11111100 1100"),
+        ("tiny", 932, "mixed", "shared"): judged("11111111 1100"),
+    }
+    found = read_study(write_study(tmp_path, cells))
+    rows = pd.DataFrame(found.scores)
+    table = seed_table(rows, "accuracy", ["condition", "subtask"], ["0", "247", "932"]).set_index(
+        ["condition", "subtask"]
+    )
+    both = table.loc["baseline", "helpful-base"]
+    # 4/8 and 6/8: mean 5/8, sd √(2 · (1/8)²).
+    assert (both["mean"], both["sd"], both["seeds"], both["missing"]) == (
+        5 / 8,
+        pytest.approx(math.sqrt(2) / 8),
+        2,
+        "932",
+    )
+    assert (both["seed_0"], both["seed_247"]) == (0.5, 0.75)
+    one = table.loc["shared", "helpful-base"]
+    assert one["mean"] == 1
+    assert pd.isna(one["sd"])
+    assert one["missing"] == "0 247"
+    gaps = {(gap["seed"], gap["condition"], gap["why"]) for gap in found.gaps if gap["objective"] == "mixed"}
+    missing = "no table of this condition"
+    assert gaps == {("0", "shared", missing), ("247", "shared", missing), ("932", "baseline", missing)}
+
+
+def test_shuffled_labels_leave_no_effect_after_correction(tmp_path):
+    random = np.random.default_rng(11)
+    subtasks = [f"{kind}-{part}" for kind in ("helpful", "harmless") for part in range(10) for _ in range(100)]
+    cells = {}
+    for condition in ("baseline", "own", "helpful", "harmless", "shared", "own.uniform-0", "shared.layer-0"):
+        # Rewards differ by condition, labels are coins: every difference of accuracy is chance.
+        cells["tiny", 0, "mixed", condition] = item_table(random.normal(size=2000), subtasks)
+    found = effects(read_study(write_study(tmp_path, cells)))
+    assert len(found) == (6 + 2) * 20
+    assert (found["p_value"] < 0.05).sum() > 0
+    assert (found["p_holm"] > 0.05).all()
+    expected = binom.ppf([0.0001, 0.9999], len(found), 0.05)
+    assert expected[0] <= (found["p_value"] < 0.05).sum() <= expected[1]
+
+
+def neuron_scores(shift):
+    values = {f"{side}/{name}": np.full((2, 3), 1.0, np.float32) for side in SIDES for name in STATISTICS}
+    values["chosen/mean_abs"] = np.float32([[1, 2, 3], [1, 1, 1]])
+    values["rejected/mean_abs"] = np.float32([[1, 2, 3 - shift], [1, 1, 1 + shift]])
+    return NeuronScores(values, "post", "all", {})
+
+
+def test_tables_about_neurons_and_the_files_of_the_command(study, tmp_path):
+    runs = tmp_path / "tiny"
+    neuron_scores(3).save(runs / "scores" / "helpful")
+    NeuronSet.of("helpful", "post", (2, 3), [(0, 0), (0, 1)]).save(runs / "sets" / "helpful.json")
+    NeuronSet.of("mixed", "post", (2, 3), [(0, 1), (1, 1), (1, 2)]).save(runs / "sets" / "mixed.json")
+    folder = write_study(tmp_path / "study", CELLS)
+    result = tables.run(tables.TablesConfig(study=folder, out=tmp_path / "out", runs=[runs]))
+    names = {
+        "conditions",
+        "scores",
+        "effects",
+        "retention",
+        "margins",
+        "distributions",
+        "seeds",
+        "gaps",
+        "flips",
+        "rmsd",
+        "overlap",
+    }
+    assert set(result["tables"]) == names
+    rmsd = pd.read_csv(tmp_path / "out" / "rmsd.csv").set_index("layer")["rmsd"]
+    # Differences 3 and −3 in one neuron of each layer: √(9/3) a layer and over all, and 0 once layers are averaged.
+    assert rmsd.to_dict() == pytest.approx(
+        {"0": math.sqrt(3), "1": math.sqrt(3), "all layers": math.sqrt(3), "layers averaged first": 0}
+    )
+    overlap = pd.read_csv(tmp_path / "out" / "overlap.csv").iloc[0]
+    assert (overlap["left"], overlap["right"], overlap["intersection"], overlap["jaccard"]) == (
+        "helpful",
+        "mixed",
+        1,
+        0.25,
+    )
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    tables.run(tables.TablesConfig(study=folder, out=tmp_path / "again", runs=[runs]))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == first
+
+
+def test_a_folder_without_tables_is_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"holds no finished tables; run tension_lens\.study first"):
+        read_study(tmp_path)
+    with pytest.raises(RequestError, match="holds no sets/"):
+        tables.run(tables.TablesConfig(study=tmp_path, out=tmp_path / "out", runs=[tmp_path]))
+
+
+def test_a_table_that_is_of_no_study_is_refused(tmp_path):
+    folder = write_study(tmp_path, CELLS)
+    target = folder / "tiny-0" / "mixed" / DATA.replace(":", "-") / "shared.parquet"
+    judged("11110000 1100").save(target, {"condition": "shared"})
+    with pytest.raises(RequestError, match="does not say its backbone"):
+        read_study(folder)
+
+
+def test_a_scorer_of_length_gets_rm_bench_easy_right_and_hard_wrong(tmp_path):
+    # Concise, detailed and markdown responses are longer and longer on both sides; the reward is the length.
+    random = np.random.default_rng(2)
+    lengths = [np.sort(random.choice(np.arange(5, 400), 3, replace=False)) for _ in range(20)]
+    names = [(f"chat/{number}", "chat", "helpful") for number in range(20)]
+    rewards, tokens = (Ragged.of(one.astype(kind).tolist() for one in lengths) for kind in (float, int))
+    cells = {("tiny", 0, "mixed", "baseline"): ItemTable.judge(names, rewards, rewards, tokens, tokens)}
+    study = read_study(write_study(tmp_path, cells, data="rm-bench:all:test"))
+    found = pd.DataFrame(study.scores).set_index(["rule", "subtask"])
+    assert found.loc["RM-Bench easy", "chat"]["accuracy"] == 1
+    assert found.loc["RM-Bench hard", "chat"]["accuracy"] == 0
+    # Chosen and rejected of one style are equally long here: a tie, which is wrong; so is the strict rule.
+    assert found.loc["RM-Bench normal", "chat"]["accuracy"] == found.loc["paper", "Chat"]["accuracy"] == 0
+    assert found.loc["RM-Bench easy", "chat"]["longest_wins"] == 1
+    assert (found.loc["paper", "Chat"]["n"], found.loc["RM-Bench easy", "chat"]["n"]) == (60, 20)
+    assert found.loc["RM-Bench overall", "RM-Bench"]["missing"] == "code, math, safety-refuse, safety-response"
+
+
+def pair_table(names, margins):
+    """One pair an item, named (item, subtask)."""
+    rows = [(item, subtask, "unknown") for item, subtask in names]
+    ones = Ragged.of([[1]] * len(names))
+    return ItemTable.judge(rows, Ragged.of([[m] for m in margins]), Ragged.of([[0.0]] * len(names)), ones, ones)
+
+
+def test_reward_bench_sections_are_weighted_and_name_what_they_lack(tmp_path):
+    names = [(f"a{i}", "xstest-should-refuse") for i in range(4)] + [(f"b{i}", "donotanswer") for i in range(2)]
+    cells = {("tiny", 0, "mixed", "baseline"): pair_table(names, [1.0, 1, 1, -1, 1, -1])}
+    study = read_study(write_study(tmp_path, cells, data="reward-bench:all:filtered"))
+    row = pd.DataFrame(study.scores).set_index(["rule", "subtask"]).loc["RewardBench section", "Safety"]
+    # 3/4 of xstest-should-refuse weighs 154, 1/2 of donotanswer 136.
+    assert row["accuracy"] == pytest.approx((154 * 0.75 + 136 * 0.5) / 290)
+    assert row["missing"] == "refusals-dangerous, refusals-offensive, xstest-should-respond"
+
+
+def test_ties_come_as_a_composite_without_an_interval(tmp_path):
+    names = [("ref:1", "Ties", "unknown"), ("tied:1", "Ties", "unknown"), ("f", "Factuality", "helpful")]
+    chosen = Ragged.of([[5.0], [5.0, 4.0], [1.0]])
+    rejected = Ragged.of([[1.0], [1.0], [0.0, 1.0, -1.0]])
+    tokens = [Ragged(np.ones(len(one.values), dtype=np.int64), one.offsets) for one in (chosen, rejected)]
+    cells = {("tiny", 0, "mixed", "baseline"): ItemTable.judge(names, chosen, rejected, *tokens)}
+    study = read_study(write_study(tmp_path, cells, data="reward-bench-2:all:test"))
+    found = pd.DataFrame(study.scores).set_index(["rule", "subtask"])
+    # spread 1; gaps 4 (ref) and 3 (tied), both above it: A = B = 1, M = tanh(3/1 − 1); both kinds right.
+    row = found.loc["Ties composite", "Ties"]
+    assert row["accuracy"] == pytest.approx(0.3 + 0.3 + 0.2 + 0.2 + 0.01 * math.tanh(2))
+    assert pd.isna(row["low"])
+    # The chosen response shares the highest reward with one other: half a credit, and wrong by the strict rule.
+    assert found.loc["best of n", "Factuality"]["accuracy"] == 0.5
+    assert found.loc["every chosen above every rejected", "Factuality"]["accuracy"] == 0
+
+
+def test_two_parts_of_one_benchmark_are_refused(tmp_path):
+    names = [("a", "donotanswer")]
+    cells = {("tiny", 0, "mixed", "baseline"): pair_table(names, [1.0])}
+    write_study(tmp_path, cells, data="reward-bench:all:filtered")
+    write_study(tmp_path, cells, data="reward-bench:harmless:filtered")
+    with pytest.raises(RequestError, match="holds reward-bench twice"):
+        read_study(tmp_path)
+
+
+def test_models_that_do_not_say_their_seed_are_in_no_mean_over_seeds(tmp_path):
+    folder = write_study(tmp_path / "study", {("tiny", "unknown", "mixed", "baseline"): judged("11110000 1100")})
+    tables.run(tables.TablesConfig(study=folder, out=tmp_path / "out"))
+    assert (
+        tmp_path / "out" / "seeds.csv"
+    ).read_text() == "backbone,objective,data,condition,rule,subtask,mean,sd,seeds,missing\n"
+    assert pd.read_csv(tmp_path / "out" / "scores.csv")["seed"].tolist() == ["unknown", "unknown"]

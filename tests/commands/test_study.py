@@ -1,0 +1,300 @@
+"""A study of planted models: its tables, what it reuses, what it refuses, and what its tables then say."""
+
+import json
+import random
+import shutil
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from parts import save_checkpoint
+from parts_planted import PLANTED, planted_comparisons, planted_reward_model
+
+from analysis.results.study import read_study
+from analysis.tables import __main__ as tables
+from tension_lens import evaluate, score, select, study
+from tension_lens.artifacts.files import write_json
+from tension_lens.errors import RequestError
+from tension_lens.metrics.item_table import ItemTable
+from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.sets import NeuronSet
+
+N = 120
+
+
+def write_data(path):
+    """Planted pairs twice: as they are, and with the sides of each swapped by a coin."""
+    coin = random.Random(1)
+    rows = []
+    for one in planted_comparisons(N):
+        texts = [one.chosen[0], one.rejected[0]]
+        shuffled = texts[::-1] if coin.random() < 0.5 else texts
+        rows.append({"chosen": texts[0], "rejected": texts[1], "subset": "planted", "id": f"p{one.id}"})
+        rows.append({"chosen": shuffled[0], "rejected": shuffled[1], "subset": "shuffled", "id": f"s{one.id}"})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What a researcher has before a study: three models of one seed, their scores, their sets and the partition."""
+    folder = tmp_path_factory.mktemp("runs") / "planted"
+    data = write_data(folder.parent / "pairs.jsonl")
+    for objective in ("helpful", "harmless", "mixed"):
+        model = save_checkpoint(planted_reward_model("gpt2"), folder / "models" / objective)
+        write_json(model / "reward_model.json", {"objective": objective, "seed": 3, "backbone": "planted"})
+        scores = folder / "scores" / objective
+        score.run(score.ScoreConfig(model=str(model), data=str(data), out=scores, device="cpu"))
+        out = folder / "sets" / f"{objective}.json"
+        select.run(select.SelectConfig(scores=scores, top=2.0, out=out))
+    sets = folder / "sets"
+    split = select.SelectConfig(helpful=sets / "helpful.json", harmless=sets / "harmless.json", out=sets)
+    select.run(split)
+    return folder
+
+
+def config_of(runs, out, **changes):
+    data = [str(runs.parent / "pairs.jsonl")]
+    return study.StudyConfig(**{"runs": runs, "data": data, "out": out, "device": "cpu", **changes})
+
+
+@pytest.fixture(scope="module")
+def done(runs, tmp_path_factory):
+    """A finished study."""
+    out = tmp_path_factory.mktemp("study")
+    study.run(config_of(runs, out, ablation=["zero", "mean"], draws=2))
+    return out
+
+
+def tables_of(folder):
+    return {path.stem: ItemTable.load(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def test_every_condition_has_a_table_that_says_what_it_is(done):
+    mixed = tables_of(done / "planted-3" / "mixed" / "pairs")
+    sets = ("own", "helpful", "harmless", "shared")
+    kinds = [f"{kind}-{draw}" for kind in ("uniform", "layer", "activation") for draw in (0, 1)]
+    each = [
+        f"{name}{mean}{tail}" for name in sets for mean in ("", ".mean") for tail in ("", *(f".{k}" for k in kinds))
+    ]
+    # The sets of both objectives are the same here, so helpful_only and harmless_only are empty: gaps, not conditions.
+    assert set(mixed) == {"baseline", *each}
+    about = mixed["shared.mean.layer-1"].metadata
+    expected = {"backbone": "planted", "seed": "3", "objective": "mixed", "condition": "shared.mean.layer-1"}
+    expected.update({"set": "shared", "ablation": "mean", "control": "layer", "draw": "1"})
+    assert expected.items() <= about.items()
+    assert set(tables_of(done / "planted-3" / "helpful" / "pairs")) == {
+        name for name in ("baseline", *each) if "own" in name
+    } | {"baseline"}
+
+
+def test_tables_hold_what_evaluate_finds(runs, done, tmp_path):
+    off = runs / "sets" / "shared.json"
+    asked = {"model": str(runs / "models" / "mixed"), "data": str(runs.parent / "pairs.jsonl"), "device": "cpu"}
+    evaluate.run(evaluate.EvaluateConfig(**asked, out=tmp_path / "intact.parquet"))
+    evaluate.run(evaluate.EvaluateConfig(**asked, out=tmp_path / "off.parquet", ablate=off))
+    folder = done / "planted-3" / "mixed" / "pairs"
+    for ours, theirs in (("baseline", "intact"), ("shared", "off")):
+        columns = [
+            pd.read_parquet(path)["chosen_rewards"].str[0]
+            for path in (folder / f"{ours}.parquet", tmp_path / f"{theirs}.parquet")
+        ]
+        assert (columns[0] - columns[1]).abs().max() < 1e-5
+        assert columns[0].nunique() > N
+
+
+def test_controls_are_the_sets_that_the_record_of_the_seed_gives(runs, done):
+    own = NeuronSet.load(runs / "sets" / "mixed.json")
+    table = tables_of(done / "planted-3" / "mixed" / "pairs")["own.uniform-1"]
+    control = control_set(own, "uniform", 1)
+    assert table.metadata["neurons"] == str(len(own)) == str(len(control))
+    assert table.metadata["shared_with_set"] == str(control.origin["shared_with_set"])
+
+
+@pytest.fixture(scope="module")
+def written(runs, done, tmp_path_factory):
+    """The tables of the finished study."""
+    out = tmp_path_factory.mktemp("tables")
+    tables.run(tables.TablesConfig(study=done, out=out, runs=[runs]))
+    return {path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in out.glob("*.csv")}
+
+
+def test_the_planted_effect_survives_correction_and_nothing_does_on_shuffled_labels(written):
+    found = written["conditions"]
+    zeroed = found[(found["ablation"] == "zero") & (found["objective"] == "mixed")].set_index(["subtask", "set"])
+    planted, shuffled = zeroed.loc["planted"], zeroed.loc["shuffled"]
+    assert (planted["before"] == 1).all()
+    assert (planted["difference"] < -0.35).all()
+    assert (planted["p_holm"] < 1e-6).all()
+    assert (planted["high"] < -0.25).all()
+    assert (shuffled["p_holm"] > 0.05).all()
+    assert ((shuffled["low"] < 0) & (shuffled["high"] > 0)).all()
+
+
+def test_random_sets_without_the_planted_neuron_change_nothing(runs, done, written):
+    found = written["conditions"]
+    row = found[(found["subtask"] == "planted") & (found["condition"] == "own") & (found["objective"] == "mixed")].iloc[
+        0
+    ]
+    own = NeuronSet.load(runs / "sets" / "mixed.json")
+    assert all(PLANTED not in control_set(own, "uniform", draw).neurons for draw in (0, 1))
+    assert (row["uniform_mean"], row["uniform_min"], row["uniform_max"], row["uniform_draws"]) == (0, 0, 0, 2)
+    against = written["effects"]
+    direct = against[(against["condition"] == "own") & (against["against"] == "uniform-0")]
+    assert direct.empty
+    named = against[
+        (against["condition"] == "own") & (against["against"] == "own.uniform-0") & (against["subtask"] == "planted")
+    ]
+    assert (named["difference"] < -0.35).all()
+    assert len(named) == 3
+
+
+def test_three_models_alike_keep_everything(written):
+    kept = written["retention"]
+    intact = kept[(kept["condition"] == "baseline") & (kept["subtask"] == "planted")]
+    assert set(intact["measure"]) == {"combined", "helpful", "harmless", "jaccard_helpful", "jaccard_harmless"}
+    assert (intact["numerator"] == N).all()
+    assert (intact["share"] == 1).all()
+    off = kept[(kept["condition"] == "shared") & (kept["subtask"] == "planted") & (kept["measure"] == "combined")]
+    assert 0.35 < off["share"].item() < 0.65
+    assert written["seeds"]["sd"].isna().all()
+
+
+def test_a_second_run_reuses_every_table_and_gives_its_bytes(runs, done, tmp_path, capsys):
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in done.rglob("*.parquet")}
+    config = config_of(runs, done, ablation=["zero", "mean"], draws=2)
+    study.run(config)
+    assert capsys.readouterr().err.count("finished before, reused") == 3
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
+    study.run(replace(config, out=tmp_path))
+    assert {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.parquet")} == {
+        path.relative_to(done): content for path, (_, content) in before.items()
+    }
+
+
+def test_other_settings_and_lost_tables_are_run_again(runs, tmp_path, capsys):
+    config = config_of(runs, tmp_path, draws=0, limit=8)
+    study.run(config)
+    folder = tmp_path / "planted-3" / "mixed" / "pairs"
+    assert len(list(folder.glob("*.parquet"))) == 5
+    (folder / "shared.parquet").unlink()
+    capsys.readouterr()
+    study.run(config)
+    assert capsys.readouterr().err.count("finished before, reused") == 2
+    assert (folder / "shared.parquet").is_file()
+    study.run(replace(config, limit=9))
+    assert len(ItemTable.load(folder / "shared.parquet")) == 9
+
+
+def test_tables_without_a_record_are_no_result(done, tmp_path):
+    shutil.copytree(done, tmp_path / "copy")
+    (tmp_path / "copy" / "planted-3" / "mixed" / "pairs" / "run.json").unlink()
+    found = read_study(tmp_path / "copy")
+    assert {cell.objective for cell in found.cells.values()} == {"helpful", "harmless"}
+    assert [(gap["objective"], gap["condition"]) for gap in found.gaps] == [("mixed", "every")]
+    assert found.gaps[0]["why"] == "no model of this objective"
+
+
+def test_a_missing_model_is_a_gap_with_a_name(runs, tmp_path, capsys):
+    partial = tmp_path / "runs"
+    shutil.copytree(runs, partial)
+    shutil.rmtree(partial / "models" / "harmless")
+    (partial / "sets" / "harmless.json").unlink()
+    data = [str(runs.parent / "pairs.jsonl")]
+    study.run(study.StudyConfig(runs=partial, data=data, out=tmp_path / "out", draws=0, limit=6, device="cpu"))
+    assert "no harmless model" in capsys.readouterr().err
+    found = read_study(tmp_path / "out")
+    assert [(gap["objective"], gap["why"]) for gap in found.gaps] == [("harmless", "no model of this objective")]
+    assert "harmless" not in {cell.condition for cell in found.cells.values()}
+    result = tables.run(tables.TablesConfig(study=tmp_path / "out", out=tmp_path / "tables"))
+    assert "harmless" in (tmp_path / "tables" / "gaps.csv").read_text()
+    assert pd.read_csv(result["tables"]["margins"])["reference"].unique().tolist() == ["helpful"]
+
+
+def broken(runs, folder):
+    shutil.copytree(runs, folder)
+    return folder
+
+
+def other_scores(folder):
+    path = folder / "models" / "mixed"
+    model = planted_reward_model("gpt2")
+    model.score.weight.data[0, 3] = 0.5
+    model.save_pretrained(path)
+
+
+def other_shape(folder):
+    NeuronSet.of("shared", "post", (3, 95), [(0, 1)]).save(folder / "sets" / "shared.json")
+
+
+def other_site(folder):
+    NeuronSet.of("shared", "gate", (3, 96), [(0, 1)]).save(folder / "sets" / "shared.json")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "message"),
+    [
+        (other_scores, "holds scores of another model"),
+        (other_shape, "3 layers of 95 neurons"),
+        (other_site, "site gate"),
+        (lambda folder: shutil.rmtree(folder / "scores" / "mixed"), "activation-matched controls needs scores"),
+        (lambda folder: shutil.rmtree(folder / "models"), "holds no models/helpful"),
+        (lambda folder: (folder / "sets" / "mixed.json").write_text("{"), "is not JSON"),
+    ],
+)
+def test_runs_that_do_not_belong_together_are_refused(runs, breaks, message, tmp_path):
+    folder = broken(runs, tmp_path / "runs")
+    breaks(folder)
+    data = [str(runs.parent / "pairs.jsonl")]
+    with pytest.raises(RequestError, match=message):
+        study.run(study.StudyConfig(runs=folder, data=data, out=tmp_path / "out", limit=4, device="cpu"))
+    assert not list((tmp_path / "out").rglob("mixed/*/run.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ablation": ["noise"]}, "unknown ablation 'noise'"),
+        ({"controls": ["magnitude"]}, "unknown control 'magnitude'"),
+        ({"draws": -1}, "--draws must be at least 0"),
+        ({"data": ["sample", "sample:mixed:test"]}, "stored under one name"),
+        ({"data": ["no-such-data"]}, "unknown data spec"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_any_work(runs, changes, message, tmp_path):
+    with pytest.raises(RequestError, match=message):
+        study.run(config_of(runs, tmp_path / "out", **changes))
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def truncated(folder):
+    path = folder / "own.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def of_another_model(folder):
+    table = ItemTable.load(folder / "own.parquet")
+    table.save(folder / "own.parquet", {"weights_sha256": "another"})
+
+
+def of_other_items(folder):
+    table = ItemTable.load(folder / "own.parquet")
+    item = table.item.copy()
+    item[3] = "somebody else's"
+    replace(table, item=item).save(folder / "own.parquet", {})
+
+
+@pytest.mark.parametrize(
+    ("breaks", "message"),
+    [
+        (truncated, "own.parquet cannot be read"),
+        (of_another_model, "are of different weights"),
+        (of_other_items, "hold other items"),
+        (lambda folder: (folder / "own.parquet").unlink(), "own.parquet cannot be read"),
+    ],
+)
+def test_tables_that_are_damaged_or_foreign_are_refused(done, breaks, message, tmp_path):
+    shutil.copytree(done, tmp_path / "study")
+    breaks(tmp_path / "study" / "planted-3" / "mixed" / "pairs")
+    with pytest.raises(RequestError, match=message):
+        read_study(tmp_path / "study")

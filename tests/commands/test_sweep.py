@@ -1,0 +1,120 @@
+"""A sweep finds the planted neuron, spares it at random, agrees with select and evaluate, and refuses what is wrong."""
+
+import json
+
+import pandas as pd
+import pytest
+from parts import save_checkpoint
+from parts_planted import PLANTED, planted_comparisons, planted_reward_model
+
+from tension_lens import evaluate, score, select, sweep
+from tension_lens.errors import RequestError
+from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.sets import NeuronSet
+
+N, SHAPE = 60, (3, 96)
+TOPS = [1.0, 5.0, 20.0]
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A planted model, its data and its scores."""
+    folder = tmp_path_factory.mktemp("sweep")
+    rows = [{"chosen": one.chosen[0], "rejected": one.rejected[0]} for one in planted_comparisons(N)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    save_checkpoint(planted_reward_model("gpt2"), folder / "model")
+    asked = {"model": str(folder / "model"), "data": str(folder / "pairs.jsonl"), "device": "cpu"}
+    score.run(score.ScoreConfig(**asked, out=folder / "scores", attribution=True))
+    return folder, asked
+
+
+def swept(scored, out, **changes):
+    folder, asked = scored
+    config = {**asked, "scores": folder / "scores", "out": out, "tops": TOPS, "draws": 2, **changes}
+    sweep.run(sweep.SweepConfig(**config))
+    return pd.read_csv(out / "sweep.csv")
+
+
+@pytest.fixture(scope="module")
+def table(scored, tmp_path_factory):
+    return swept(scored, tmp_path_factory.mktemp("out"), statistics=["mean_abs", "mean", "contrast"])
+
+
+def test_there_is_a_row_for_every_choice_and_one_for_the_intact_model(table):
+    selected = [(name, top, 0) for name in ("mean_abs", "mean", "contrast") for top in TOPS]
+    drawn = [("random", top, draw) for top in TOPS for draw in (0, 1)]
+    assert list(zip(table["selector"], table["top"], table["draw"], strict=True)) == [
+        ("intact", 0, 0),
+        *selected,
+        *drawn,
+    ]
+    # Of 288 neurons: 1 % is 2.88, 5 % is 14.4, 20 % is 57.6.
+    assert table["neurons"].tolist() == [0, *[3, 14, 58] * 3, 3, 3, 14, 14, 58, 58]
+    assert (table["n"] == N).all()
+
+
+def test_selected_sets_hold_the_planted_neuron_and_random_ones_of_their_size_do_not(table):
+    assert table["accuracy"][0] == 1
+    loudest = table[table["selector"] == "mean_abs"]
+    assert (loudest["accuracy"] < 0.75).all()
+    assert (loudest["difference_high"] < -0.1).all()
+    assert (loudest["p_holm"] < 1e-3).all()
+    like = NeuronSet.of("like", "post", SHAPE, [(0, index) for index in range(14)])
+    for draw in (0, 1):
+        assert PLANTED not in control_set(like, "uniform", draw).neurons
+        row = table[(table["selector"] == "random") & (table["top"] == 5) & (table["draw"] == draw)].iloc[0]
+        assert (row["accuracy"], row["difference"], row["p_holm"]) == (1, 0, 1)
+
+
+def test_a_row_is_what_select_and_evaluate_find(scored, table, tmp_path):
+    folder, asked = scored
+    off = tmp_path / "set.json"
+    select.run(select.SelectConfig(scores=folder / "scores", statistic="contrast", top=20.0, out=off))
+    found = evaluate.run(evaluate.EvaluateConfig(**asked, out=tmp_path / "off.parquet", ablate=off))
+    row = table[(table["selector"] == "contrast") & (table["top"] == 20)].iloc[0]
+    assert (row["accuracy"], row["low"], row["high"]) == pytest.approx(
+        [found[key] for key in ("accuracy", "low", "high")]
+    )
+    items = pd.read_parquet(tmp_path / "off.parquet")
+    margins = items["chosen_rewards"].str[0] - items["rejected_rewards"].str[0]
+    assert row["mean_margin"] == pytest.approx(margins.mean(), abs=1e-6)
+
+
+def test_attribution_sweeps_like_any_other_selector_and_two_runs_give_the_same_bytes(scored, tmp_path):
+    first = swept(scored, tmp_path / "a", statistics=["attribution", "direct"], tops=[10.0], draws=1)
+    swept(scored, tmp_path / "b", statistics=["attribution", "direct"], tops=[10.0], draws=1)
+    assert first["selector"].tolist() == ["intact", "attribution", "direct", "random"]
+    assert (tmp_path / "a" / "sweep.csv").read_bytes() == (tmp_path / "b" / "sweep.csv").read_bytes()
+
+
+def test_the_default_takes_the_statistics_that_the_scores_hold_and_the_papers_shares(scored):
+    config = sweep.SweepConfig(**scored[1], scores=scored[0] / "scores", out=scored[0] / "unused")
+    chosen = sweep.choices(config, sweep.NeuronScores.load(config.scores))
+    assert sorted({name for name, _, _ in chosen}) == ["mean", "mean_abs", "random"]
+    assert sorted({top for _, top, _ in chosen}) == list(range(2, 31, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tops": [0.0]}, r"must lie in \(0, 100\]"),
+        ({"tops": [10.0, 10.0]}, "--tops must name each value once"),
+        ({"tops": []}, "at least one"),
+        ({"statistics": ["loudness"]}, "unknown statistic 'loudness'"),
+        ({"statistics": ["lape"]}, "needs scores on two kinds of data"),
+        ({"statistics": ["change_rms"]}, "--base"),
+        ({"draws": -1}, "--draws must be at least 0"),
+    ],
+)
+def test_a_wrong_request_is_refused_and_nothing_is_written(scored, changes, message, tmp_path):
+    with pytest.raises(RequestError, match=message):
+        swept(scored, tmp_path / "out", **changes)
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_scores_of_another_model_are_refused(scored, tmp_path):
+    other = planted_reward_model("gpt2")
+    other.score.weight.data[0, 3] = 0.5
+    save_checkpoint(other, tmp_path / "other")
+    with pytest.raises(RequestError, match="holds scores of another model"):
+        swept(scored, tmp_path / "out", model=str(tmp_path / "other"))

@@ -1,0 +1,126 @@
+"""The embedded sample is real HH-RLHF, split by first prompt, and made again from the published files byte for byte."""
+
+import gzip
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+import tension_lens
+from tension_lens.data.datasets import Spec, load
+
+SAMPLE = Path(tension_lens.__file__).parent / "data" / "sample"
+FILES = [f"{objective}.{split}.jsonl.gz" for objective in ("helpful", "harmless") for split in ("train", "test")]
+SCRIPT = Path(__file__).parents[2] / "scripts" / "make_sample.py"
+
+
+def rows_of(path):
+    """Not splitlines(): texts may hold characters that it takes for line ends."""
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().split("\n") if line]
+
+
+def stored(name):
+    return rows_of(SAMPLE / name)
+
+
+def sample(objective, split):
+    return load(Spec.parse(f"sample:{objective}:{split}")).comparisons
+
+
+def first_prompt(transcript):
+    """What stands between the first two speakers' names, without regard to white space."""
+    assert transcript.startswith("\n\nHuman:")
+    return tuple(transcript[len("\n\nHuman:") :].split("\n\nAssistant:")[0].split())
+
+
+@pytest.mark.parametrize("objective", ["helpful", "harmless", "mixed"])
+def test_the_sample_is_large_enough_to_train_and_to_test_on(objective):
+    assert len(sample(objective, "train")) >= 1000
+    assert len(sample(objective, "test")) >= 400
+
+
+def test_no_first_prompt_stands_in_both_splits_of_any_objectives():
+    prompts = {
+        split: {first_prompt(row["chosen"]) for name in FILES if f".{split}." in name for row in stored(name)}
+        for split in ("train", "test")
+    }
+    assert len(prompts["train"]) > 500
+    assert len(prompts["test"]) > 200
+    assert not prompts["train"] & prompts["test"]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("objective", ["helpful", "harmless", "mixed"])
+def test_every_row_is_a_comparison_of_its_objective_with_a_name_of_its_own(objective, split):
+    comparisons = sample(objective, split)
+    assert len({c.id for c in comparisons}) == len(comparisons)
+    assert {c.task_type for c in comparisons} == ({"helpful", "harmless"} if objective == "mixed" else {objective})
+    for comparison in comparisons:
+        assert comparison.id.startswith(comparison.subtask + "/")
+        assert comparison.prompt.endswith("\n\nAssistant:")
+        assert comparison.chosen != comparison.rejected
+        assert comparison.chosen[0].strip()
+        assert comparison.rejected[0].strip()
+
+
+def test_mixed_is_half_of_each_for_training_and_all_held_out_pairs_for_testing():
+    helpful, harmless = sample("helpful", "train"), sample("harmless", "train")
+    half = len(helpful) // 2
+    mixed = sample("mixed", "train")
+    assert len(mixed) == len(helpful) == len(harmless)
+    assert {c.id for c in mixed} == {c.id for c in (*helpful[:half], *harmless[:half])}
+    # Taken in turns, so that any beginning of it holds as many of each.
+    assert [c.task_type for c in mixed] == ["helpful", "harmless"] * half
+    tested = {c.id for c in (*sample("helpful", "test"), *sample("harmless", "test"))}
+    assert {c.id for c in sample("mixed", "test")} == tested
+    assert len(sample("mixed", "test")) == len(tested)
+
+
+def test_the_sample_without_more_is_mixed_and_held_out():
+    assert load(Spec.parse("sample")).comparisons == sample("mixed", "test")
+
+
+def test_texts_of_the_stored_rows_reach_the_model_letter_by_letter():
+    for row, comparison in zip(stored("helpful.test.jsonl.gz"), sample("helpful", "test"), strict=True):
+        assert comparison.prompt + comparison.chosen[0] == row["chosen"]
+        assert comparison.prompt + comparison.rejected[0] == row["rejected"]
+        assert (comparison.id, comparison.subtask) == (row["id"], row["subset"])
+
+
+def test_every_row_is_the_published_row_of_that_number(shared_data):
+    parts = ("helpful-base", "helpful-rejection-sampled", "harmless-base")
+    published = {part: rows_of(shared_data / "hh-rlhf" / part / "test.jsonl.gz") for part in parts}
+    seen = set()
+    for name in FILES:
+        for row in stored(name):
+            part, _, number = row["id"].rpartition("/")
+            original = published[part][int(number)]
+            assert row == {"id": row["id"], "subset": part, **original}
+            assert part.startswith(name.split(".")[0])
+            seen.add(row["id"])
+    assert len(seen) == 3000
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_files_carry_neither_time_nor_name(name):
+    header = (SAMPLE / name).read_bytes()[:8]
+    # RFC 1952: two magic bytes, the method, flags (a stored file name would be bit 3), four bytes of time.
+    assert header == b"\x1f\x8b\x08\x00" + bytes(4)
+
+
+def test_the_script_makes_the_shipped_files_again(shared_data, tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("make_sample", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "SAMPLE", tmp_path / "made")
+    monkeypatch.setattr("sys.argv", ["make_sample.py", "--hh-rlhf", str(shared_data / "hh-rlhf")])
+    script.main()
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == sorted(FILES)
+    for name in FILES:
+        assert (tmp_path / "made" / name).read_bytes() == (SAMPLE / name).read_bytes()
+
+
+def test_the_warning_and_the_licence_lie_beside_the_data():
+    assert "offensive" in (SAMPLE / "README.md").read_text("utf-8")
+    assert "MIT" in (SAMPLE / "LICENSE").read_text("utf-8")

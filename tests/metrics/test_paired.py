@@ -1,0 +1,394 @@
+"""Paired tests against published examples, SciPy and statsmodels, enumeration, simulation and what is made up."""
+
+import math
+import time
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parts_tension import item_table
+from scipy.stats import binomtest, multinomial, norm, ttest_rel
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from tension_lens.errors import RequestError
+from tension_lens.metrics.paired import (
+    PairedCounts,
+    count_pairs,
+    count_pairs_of,
+    holm,
+    mcnemar_exact,
+    paired_mean,
+    paired_tests,
+    require_same_items,
+    right_items,
+    tango_interval,
+)
+
+Z_SQUARED = norm.ppf(0.975) ** 2
+bits = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abc")), min_size=1, max_size=60)
+tables = st.tuples(*[st.integers(0, 40)] * 3).filter(any)
+
+
+def credits(*values):
+    """Credits of items."""
+    return np.array(values, dtype=np.float64)
+
+
+def names(*values):
+    """Ids or sub-tasks of items."""
+    return np.array(values, dtype=object)
+
+
+def counts(*rows, right=None):
+    """PairedCounts of sub-tasks s0, s1, … from rows of (n, lost, gained)."""
+    n, lost, gained = np.array(rows).T
+    subtasks = tuple(f"s{number}" for number in range(len(rows)))
+    return PairedCounts(subtasks, n, lost if right is None else np.array(right), lost, gained)
+
+
+def interval(n, lost, gained):
+    """Tango's interval of one table."""
+    low, high = tango_interval(*(np.array([number]) for number in (n, lost, gained)))
+    return float(low[0]), float(high[0])
+
+
+# --- right or wrong ---
+
+
+def test_items_are_right_or_wrong():
+    assert right_items(credits(1, 0, 0, 1)).tolist() == [True, False, False, True]
+    assert right_items(np.array([True, False])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("odd", [0.5, 0.25, -1.0, 2.0, math.nan, math.inf, 1 - 1e-12])
+def test_a_credit_that_is_neither_right_nor_wrong_is_refused_and_located(odd):
+    with pytest.raises(RequestError, match=rf"0 or 1, found {odd:g} at row 2 \(2 such rows\)"):
+        right_items(credits(1, 0, odd, 1, odd))
+    fractional, whole = credits(1, odd), credits(1, 0)
+    for pair in ((fractional, whole), (whole, fractional)):
+        with pytest.raises(RequestError, match="0 or 1"):
+            count_pairs(*pair, names("a", "a"))
+
+
+# --- counting ---
+
+
+def test_pairs_are_counted_by_hand():
+    before = credits(1, 1, 0, 1, 0, 0)
+    after = credits(1, 0, 1, 0, 1, 0)
+    found = count_pairs(before, after, names("z", "a", "a", "a", "z", "z"))
+    assert found.subtasks == ("z", "a")  # In order of appearance, not of the alphabet.
+    assert found.n.tolist() == [3, 3]
+    assert found.right_before.tolist() == [1, 2]
+    assert found.lost.tolist() == [0, 2]
+    assert found.gained.tolist() == [1, 1]
+
+
+@settings(deadline=None)
+@given(bits)
+def test_counts_agree_with_counting_one_by_one(rows):
+    before, after, subtask = (list(column) for column in zip(*rows, strict=True))
+    found = count_pairs(credits(*before), credits(*after), names(*subtask))
+    assert found.subtasks == tuple(dict.fromkeys(subtask))
+    for place, name in enumerate(found.subtasks):
+        own = [(was, stays) for was, stays, at in rows if at == name]
+        assert found.n[place] == len(own)
+        assert found.right_before[place] == sum(was for was, _ in own)
+        assert found.lost[place] == own.count((True, False))
+        assert found.gained[place] == own.count((False, True))
+
+
+def test_tables_of_the_same_items_are_counted():
+    before = item_table(correct=[1, 1, 0], subtask=["a", "b", "b"])
+    after = item_table(correct=[1, 0, 1], subtask=["a", "b", "b"])
+    found = count_pairs_of(before, after)
+    assert found.subtasks == ("a", "b")
+    assert (found.n.tolist(), found.lost.tolist(), found.gained.tolist()) == ([1, 2], [0, 1], [0, 1])
+    assert found.right_before.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"correct": [1, 1]}, "before has 3, after has 2"),
+        (
+            {"correct": [1, 1, 1], "item": ["0", "2", "1"]},
+            "same items in the same order: row 1 is '1' in before, '2' in",
+        ),
+        (
+            {"correct": [1, 1, 1], "subtask": ["a", "a", "b"]},
+            "same sub-tasks in the same order: row 2 is 'a' in before",
+        ),
+    ],
+)
+def test_tables_of_other_items_are_refused(other, message):
+    table = item_table(correct=[1, 1, 1])
+    with pytest.raises(RequestError, match=message):
+        count_pairs_of(table, item_table(**other))
+
+
+def test_every_table_is_compared_with_the_first():
+    table, other = item_table(correct=[1, 0]), item_table(correct=[0, 1], item=["0", "x"])
+    require_same_items(one=table, two=table, three=table)
+    with pytest.raises(RequestError, match="row 1 is '1' in one, 'x' in three"):
+        require_same_items(one=table, two=table, three=other)
+
+
+# --- McNemar's exact test ---
+
+
+def test_exact_p_by_hand():
+    # 1 lost, 7 gained: P(X <= 1), X ~ Binomial(8, 1/2) = (1 + 8)/256; twice that.
+    # 5 lost, 0 gained: 2/32. 2 and 2, and 0 and 0: 1.
+    found = mcnemar_exact(np.array([1, 5, 2, 0]), np.array([7, 0, 2, 0]))
+    assert found == pytest.approx([18 / 256, 2 / 32, 1, 1], rel=1e-12)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_exact_p_agrees_with_statsmodels_and_scipy(lost, gained):
+    found = float(mcnemar_exact(np.array([lost]), np.array([gained]))[0])
+    assert found == pytest.approx(mcnemar([[9, lost], [gained, 9]], exact=True).pvalue, rel=1e-9)
+    if lost + gained:
+        assert found == pytest.approx(binomtest(lost, lost + gained).pvalue, rel=1e-9)
+    assert 0 < found <= 1
+
+
+# --- Tango's interval ---
+
+
+@pytest.mark.parametrize(
+    ("table", "published", "digits"),
+    [
+        ((4, 9, 3, 16), (-0.027, 0.390), 3),  # Tango 1998
+        ((53, 16, 8, 9), (-0.020, 0.207), 3),  # Agresti and Min 2005
+        ((1, 1, 7, 12), (-0.517, -0.026), 3),  # Fagerland, Lydersen and Laake 2014, Table V
+        ((8, 3, 1, 2), (-0.1670, 0.4327), 4),  # Tang and others 2010
+    ],
+)
+def test_the_interval_is_that_of_published_examples(table, published, digits):
+    # Tables are (both, first only, second only, neither) and limits those of first − second: "first only" is a gain.
+    _, gained, lost, _ = table
+    assert [round(limit, digits) for limit in interval(sum(table), lost, gained)] == list(published)
+
+
+def roots(n, lost, gained):
+    """Limits from the quartic that the score equation becomes when its square root is squared away.
+
+    With f(δ) = (d − nδ)²/(z² n) = 2q + δ(1 − δ), q = (f − δ + δ²)/2 must solve 2n q² + B q + C = 0.
+    """
+    delta = np.polynomial.Polynomial([0, 1])
+    d = gained - lost
+    q = ((d - n * delta) ** 2 / (Z_SQUARED * n) - delta + delta**2) / 2
+    quartic = 2 * n * q**2 + ((2 * n + lost - gained) * delta - lost - gained) * q - lost * delta * (1 - delta)
+    real = [root.real for root in quartic.roots() if abs(root.imag) < 1e-6]
+    # Squaring adds roots of the other sign of the square root; those of the score equation enclose all the others.
+    return min(real), max(real)
+
+
+@settings(deadline=None)
+@given(tables)
+def test_the_interval_solves_tangos_quartic(table):
+    rest, lost, gained = table
+    n = rest + lost + gained
+    low, high = interval(n, lost, gained)
+    expected_low, expected_high = roots(n, lost, gained)
+    if lost < n:
+        assert high == pytest.approx(expected_high, abs=1e-5)
+    if gained < n:
+        assert low == pytest.approx(expected_low, abs=1e-5)
+
+
+@settings(deadline=None)
+@given(tables)
+def test_the_interval_holds_the_difference_and_is_turned_by_swapping(table):
+    rest, lost, gained = table
+    n = rest + lost + gained
+    low, high = interval(n, lost, gained)
+    assert -1 <= low <= (gained - lost) / n <= high <= 1
+    assert low < high
+    assert interval(n, gained, lost) == (-high, -low)
+
+
+@settings(deadline=None)
+@given(tables)
+def test_zero_lies_outside_where_the_asymptotic_test_rejects(table):
+    rest, lost, gained = table
+    low, high = interval(rest + lost + gained, lost, gained)
+    rejects = lost + gained > 0 and mcnemar([[0, lost], [gained, 0]], exact=False, correction=False).pvalue < 0.05
+    assert (low > 0 or high < 0) == rejects
+
+
+def test_without_a_change_the_interval_keeps_a_width():
+    width = Z_SQUARED / (28 + Z_SQUARED)
+    assert interval(28, 0, 0) == pytest.approx((-width, width), abs=1e-12)
+
+
+def test_where_every_item_changes_the_interval_ends_at_one():
+    low, high = interval(20, 0, 20)
+    assert high == 1
+    assert 0.6 < low < 0.8
+    assert interval(20, 20, 0) == (-1, -low)
+
+
+def coverage(n, lost, gained):
+    """Exact probability that the interval holds the true difference, over all outcomes of n items."""
+    a, b = (grid.reshape(-1) for grid in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
+    a, b = a[a + b <= n], b[a + b <= n]
+    low, high = tango_interval(np.full(len(a), n), a, b)
+    holds = (low <= gained - lost) & (gained - lost <= high)
+    rest = 1 - lost - gained
+    return float(multinomial.pmf(np.stack([a, b, n - a - b], axis=1), n, [lost, gained, rest])[holds].sum())
+
+
+def test_the_interval_covers_at_about_95_percent_by_enumeration():
+    grid = [(lost, gained) for lost in (0.02, 0.1, 0.2, 0.3) for gained in (0.01, 0.05, 0.15, 0.4)]
+    found = [coverage(60, *truth) for truth in grid]
+    assert min(found) > 0.92
+    assert 0.94 < np.mean(found) < 0.965
+
+
+def test_the_interval_covers_at_about_95_percent_in_a_simulation():
+    # 28 and 450 items: the smallest and a large sub-task. Of 4,000 draws, 95 % ± 4 standard errors of 0.35 points.
+    generator = np.random.default_rng(0)
+    for n, lost, gained in ((28, 0.2, 0.1), (450, 0.1, 0.02), (450, 0.05, 0.05)):
+        drawn = generator.multinomial(n, [lost, gained, 1 - lost - gained], size=4000)
+        low, high = tango_interval(np.full(4000, n), drawn[:, 0], drawn[:, 1])
+        assert np.mean((low <= gained - lost) & (gained - lost <= high)) == pytest.approx(0.95, abs=0.014)
+
+
+# --- a family of tests ---
+
+
+def test_a_family_by_hand():
+    # Exact p: 0 lost of 7 changes 2/128, 1 of 8 18/256, 0 of 6 2/64. In order 0.015625, 0.03125, 0.0703125; times
+    # 3, 2, 1: 0.046875, 0.0625, 0.0703125.
+    found = paired_tests({("m", "shared"): counts((10, 0, 7), (20, 1, 7), right=(1, 9)), ("m", "r"): counts((9, 6, 0))})
+    assert found.comparison == (("m", "shared"), ("m", "shared"), ("m", "r"))
+    assert found.subtask == ("s0", "s1", "s0")
+    assert found.p_value == pytest.approx([0.015625, 0.0703125, 0.03125])
+    assert found.adjusted_p == pytest.approx([0.046875, 0.0703125, 0.0625])
+    assert (found.method, found.family_size) == ("holm", 3)
+    assert found.before == pytest.approx([0.1, 0.45, 6 / 9])
+    assert found.after == pytest.approx([0.8, 0.75, 0])
+    assert found.difference == pytest.approx([0.7, 0.3, -6 / 9])
+    assert (found.n.tolist(), found.lost.tolist(), found.gained.tolist()) == ([10, 20, 9], [0, 1, 6], [7, 7, 0])
+    for place, table in enumerate([(10, 0, 7), (20, 1, 7), (9, 6, 0)]):
+        assert (found.low[place], found.high[place]) == interval(*table)
+
+
+def test_adjusted_p_values_never_fall_and_never_pass_one():
+    # In order 0.01, 0.03, 0.04, times 3, 2, 1: 0.03, 0.06, 0.04, and 0.04 may not fall below 0.06.
+    assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm(np.array([0.9, 0.6])).tolist() == [1, 1]
+
+
+@settings(deadline=None, max_examples=10)  # statsmodels takes a tenth of a second or more.
+@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.5, 1.0])), min_size=1, max_size=40))
+def test_adjusted_p_values_agree_with_statsmodels(p_values):
+    assert holm(np.array(p_values)) == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+def test_a_family_without_a_test_is_refused():
+    for nothing in ({}, {("m",): count_pairs(credits(), credits(), names())}):
+        with pytest.raises(RequestError, match="at least one comparison with at least one item"):
+            paired_tests(nothing)
+
+
+@settings(deadline=None)
+@given(bits)
+def test_swapping_the_models_turns_every_difference(rows):
+    before, after, subtask = (list(column) for column in zip(*rows, strict=True))
+    there = paired_tests({("x",): count_pairs(credits(*before), credits(*after), names(*subtask))})
+    back = paired_tests({("x",): count_pairs(credits(*after), credits(*before), names(*subtask))})
+    assert back.difference.tolist() == (-there.difference).tolist()
+    assert (back.low.tolist(), back.high.tolist()) == ((-there.high).tolist(), (-there.low).tolist())
+    assert back.p_value.tolist() == there.p_value.tolist()
+    assert back.adjusted_p.tolist() == there.adjusted_p.tolist()
+    assert back.before == pytest.approx(there.after)
+    assert there.difference == pytest.approx(there.after - there.before)
+
+
+@settings(deadline=None)
+@given(st.lists(tables, min_size=1, max_size=20))
+def test_correction_never_helps_and_keeps_the_order(rows):
+    found = paired_tests({("x",): counts(*((rest + lost + gained, lost, gained) for rest, lost, gained in rows))})
+    assert found.family_size == len(rows)
+    order = np.argsort(found.p_value, kind="stable")
+    assert (np.diff(found.adjusted_p[order]) >= 0).all()
+    assert (found.adjusted_p >= found.p_value).all()
+    assert found.adjusted_p[order[0]] == pytest.approx(min(1, len(rows) * found.p_value[order[0]]))
+
+
+def families(generator, shuffled, n_families=300, n_subtasks=30, n=200):
+    """Tests of simulated families in which ablation loses 10 points, or in which labels are shuffled item by item."""
+    subtask = np.repeat(np.array([f"s{k}" for k in range(n_subtasks)], dtype=object), n)
+    for _ in range(n_families):
+        intact = (generator.random(len(subtask)) < 0.7).astype(float)
+        ablated = np.where(generator.random(len(subtask)) < 0.15, 0.0, intact)
+        if shuffled:
+            swap = generator.random(len(subtask)) < 0.5
+            intact, ablated = np.where(swap, ablated, intact), np.where(swap, intact, ablated)
+        yield paired_tests({("x",): count_pairs(intact, ablated, subtask)})
+
+
+def test_with_labels_shuffled_nothing_survives_more_often_than_stated():
+    # The family-wise rate is at most 5 %: of 300 families at most 15 + 3 √(300 · 0.05 · 0.95) = 26 with a finding.
+    # Uncorrected, most families would have one, so a correction left out would be seen.
+    found = list(families(np.random.default_rng(0), shuffled=True))
+    assert sum((one.adjusted_p < 0.05).any() for one in found) <= 26
+    assert sum((one.p_value < 0.05).any() for one in found) > 150
+
+
+def test_a_loss_that_is_there_is_found():
+    found = list(families(np.random.default_rng(0), shuffled=False, n_families=5))
+    assert all((one.adjusted_p < 0.05).mean() > 0.9 for one in found)
+    assert all((one.difference < 0).all() and (one.high < 0.02).all() for one in found)
+
+
+def test_a_whole_grid_takes_seconds_on_one_core():
+    # 54 models, 10 ablations, 33 sub-tasks of 180 items. Twenty seconds are allowed on one core; measured 1.
+    generator = np.random.default_rng(0)
+    subtask = np.repeat(np.array([f"s{k}" for k in range(33)], dtype=object), 180)
+    intact, ablated = (generator.integers(0, 2, (54, len(subtask))).astype(float) for _ in range(2))
+    start = time.process_time()
+    found = paired_tests(
+        {
+            (str(model), str(condition)): count_pairs(intact[model], ablated[model], subtask)
+            for model in range(54)
+            for condition in range(10)
+        }
+    )
+    assert time.process_time() - start < 20
+    assert found.family_size == 54 * 10 * 33
+    assert all(
+        len(getattr(found, field.name)) == found.family_size for field in fields(found) if field.name != "method"
+    )
+
+
+# --- paired means ---
+
+
+def test_a_paired_mean_by_hand():
+    # 1, 2, 6: mean 3, sd √7, standard error √(7/3); t(0.975, 2) = 4.302653.
+    found = paired_mean(np.array([1.0, 2.0, 6.0]))
+    half = 4.302653 * math.sqrt(7 / 3)
+    assert (found.mean, found.n) == (3, 3)
+    assert (found.low, found.high) == pytest.approx((3 - half, 3 + half), rel=1e-6)
+
+
+def test_a_paired_mean_agrees_with_the_paired_t_test():
+    a, b = np.random.default_rng(0).normal(size=(2, 40))
+    found, expected = paired_mean(a - b), ttest_rel(a, b).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_two_pairs_no_interval_is_made_up():
+    assert paired_mean(np.array([])) == paired_mean(np.array([]))
+    assert (paired_mean(np.array([])).mean, paired_mean(np.array([])).n) == (None, 0)
+    one = paired_mean(np.array([2.5]))
+    assert (one.mean, one.low, one.high, one.n) == (2.5, None, None, 1)

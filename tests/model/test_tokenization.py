@@ -1,0 +1,312 @@
+"""Tokens, the response's first token, the pooled token, the length policy and batches, each against its own oracle."""
+
+import gzip
+from functools import cache
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parts import byte_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
+from tension_lens.data.datasets import Spec, load
+from tension_lens.errors import RequestError
+from tension_lens.model.padding import batches, padded
+from tension_lens.model.tokenization import TextTokenizer, TokenizedText, pooled_position, tokenize
+
+EOS = PAD_EQUAL_TO_EOS = 0
+OTHER_PAD = 1
+texts = st.text(max_size=12)
+# Letters that merge, spaces and line ends that GPT-2's regular expression groups, characters of two to four bytes.
+tricky = st.text(alphabet="ab :\n\t'é☃🐧1", max_size=8)
+
+
+def pair(prompt, *responses, **more):
+    return Comparison(prompt, responses[:1], responses[1:] or ("x",), "s", "helpful", "the-id", **more)
+
+
+def bytewise(pad=PAD_EQUAL_TO_EOS, append_eos=False, template=HH_TEMPLATE):
+    return TextTokenizer(byte_tokenizer(), template, pad, append_eos)
+
+
+def hugging_face_position(ids, pad_token_id):
+    """The formula of GenericForSequenceClassification.forward in transformers 5."""
+    if pad_token_id is None:
+        return len(ids) - 1
+    row = torch.tensor([ids])
+    non_pad_mask = (row != pad_token_id).to(torch.int32)
+    token_indices = torch.arange(row.shape[-1], dtype=torch.int32)
+    return int((token_indices * non_pad_mask).argmax(-1))
+
+
+# --- the pooled token ---
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=10),
+    st.sampled_from([None, 0, 1, 9]),
+    st.integers(0, 4),
+)
+def test_the_reward_is_read_where_hugging_face_reads_it_however_much_padding_follows(ids, pad, padding):
+    padded_ids = ids if pad is None else ids + [pad] * padding
+    assert pooled_position(ids, pad) == hugging_face_position(padded_ids, pad)
+
+
+@pytest.mark.parametrize(
+    ("ids", "pad", "expected"),
+    [([5, 6, 7], 0, 2), ([5, 6, 0], 0, 1), ([5, 0, 7, 0, 0], 0, 2), ([0, 0], 0, 0), ([5, 0], None, 1), ([0], None, 0)],
+)
+def test_the_pooled_token_by_hand(ids, pad, expected):
+    assert pooled_position(ids, pad) == expected
+
+
+# --- where the response starts ---
+
+
+BYTEWISE = bytewise(OTHER_PAD)
+
+
+@settings(deadline=None)
+@given(texts, texts.filter(bool))
+def test_with_a_token_for_each_byte_the_response_starts_after_the_prompts_bytes(prompt, response):
+    text = BYTEWISE(pair(prompt, response), 0)[0]
+    assert len(text.ids) == len((prompt + response).encode())
+    assert text.response_start == len(prompt.encode())
+
+
+def test_a_prompt_that_is_the_whole_text_leaves_no_response_token():
+    text = bytewise()(pair("whole ☃", ""), 0)[0]
+    assert text.response_start == len(text.ids) == 9
+
+
+def test_without_a_prompt_every_token_is_the_responses():
+    assert bytewise()(pair("", "☃ snow"), 0)[0].response_start == 0
+
+
+@pytest.mark.parametrize("append_eos", [False, True])
+def test_an_appended_eos_is_a_token_of_the_response(append_eos):
+    text = bytewise(OTHER_PAD, append_eos)(pair("ab", "c"), 0)[0]
+    assert (len(text.ids), text.response_start) == (3 + append_eos, 2)
+    assert (text.ids[-1] == EOS) is append_eos
+    assert text.pooled == len(text.ids) - 1
+
+
+def test_a_pad_that_is_the_eos_is_passed_over():
+    text = bytewise(PAD_EQUAL_TO_EOS, append_eos=True)(pair("ab", "c"), 0)[0]
+    assert (text.ids[-1], text.pooled) == (EOS, 2)
+    # The same happens where the text itself ends in the special token.
+    text = bytewise(PAD_EQUAL_TO_EOS)(pair("ab", "c<|endoftext|>"), 0)[0]
+    assert (text.ids[-1], text.pooled) == (EOS, 2)
+
+
+@cache
+def merging_tokenizer():
+    """A byte-level BPE trained on a few words, so that prompt and response share tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    words = ["abab ab aabb a b ba: 'b", "ab\n\nab\n \n ab  ab   ab\t\tb", "ééé ☃☃ 🐧🐧 é☃a 11 1a11", "a:b: ab:ab"]
+    tokenizer.train_from_iterator(words * 20, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def start_by_bytes(tokenizer, ids, prompt):
+    """The first token that ends beyond the prompt's bytes; a byte-level token's name has a letter for each byte."""
+    end = 0
+    for place, token in enumerate(tokenizer.convert_ids_to_tokens(list(ids))):
+        end += len(token)
+        if end > len(prompt.encode()):
+            return place
+    return len(ids)
+
+
+def test_a_token_that_spans_the_boundary_belongs_to_the_response():
+    tokenizer = merging_tokenizer()
+    assert tokenizer.tokenize("ab") == ["ab"]
+    text = TextTokenizer(tokenizer, HH_TEMPLATE, None, False)(pair("a", "b"), 0)[0]
+    assert (len(text.ids), text.response_start) == (1, 0)
+
+
+@given(tricky, tricky.filter(bool))
+@settings(max_examples=300, deadline=None)
+def test_with_merges_the_response_starts_at_the_first_token_that_holds_a_byte_of_it(prompt, response):
+    tokenizer = merging_tokenizer()
+    text = TextTokenizer(tokenizer, HH_TEMPLATE, None, False)(pair(prompt, response), 0)[0]
+    assert text.response_start == start_by_bytes(tokenizer, text.ids, prompt)
+
+
+def real_tokenizer(name, shared_data):
+    folder = shared_data / "tokenizers" / name
+    if name == "smollm2":
+        packed = (folder / "SmolLM2-135M-Instruct-tokenizer.json.gz").read_bytes()
+        tokenizer = Tokenizer.from_str(gzip.decompress(packed).decode())
+    else:
+        tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "smollm2"])
+def test_real_tokenizers_find_the_response_in_real_transcripts(name, shared_data):
+    tokenizer = real_tokenizer(name, shared_data)
+    count = TextTokenizer(tokenizer, HH_TEMPLATE, None, False)
+    for number, comparison in enumerate(load(Spec.parse("hh-rlhf:mixed"), shared_data).comparisons[::40]):
+        for text in count(comparison, number):
+            assert text.response_start == start_by_bytes(tokenizer, text.ids, comparison.prompt)
+            reply = comparison.side(text.side)[0]
+            # HH-RLHF's replies begin with a space that both tokenizers keep with the word after it.
+            assert tokenizer.decode(text.ids[text.response_start :]) == reply
+
+
+# --- comparisons to texts ---
+
+
+def test_the_texts_of_a_comparison_come_chosen_first_each_after_the_prompt():
+    comparison = Comparison("p:", ("a", "bb"), ("ccc",), "s", "helpful", "0")
+    found = bytewise(OTHER_PAD)(comparison, 7)
+    assert [(t.item, t.side, byte_tokenizer().decode(t.ids)) for t in found] == [
+        (7, "chosen", "p:a"),
+        (7, "chosen", "p:bb"),
+        (7, "rejected", "p:ccc"),
+    ]
+
+
+def test_a_templated_item_is_put_into_the_models_template():
+    found = bytewise(OTHER_PAD, template="<{prompt}>[{response}]")(pair("é", "r", templated=True), 0)[0]
+    assert byte_tokenizer().decode(found.ids) == "<é>[r]"
+    assert found.response_start == len("<é>[".encode())
+
+
+def test_nothing_is_added_to_a_text_whatever_the_tokenizer_would_add():
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $A <|endoftext|>", special_tokens=[("<|endoftext|>", EOS)]
+    )
+    assert tokenizer("ab").input_ids[0] == EOS
+    assert len(TextTokenizer(tokenizer, HH_TEMPLATE, None, False)(pair("a", "b"), 0)[0].ids) == 2
+
+
+@pytest.mark.parametrize("append_eos", [False, True])
+@pytest.mark.parametrize(("chosen", "rejected", "side"), [("", "a", "chosen"), ("a", "", "rejected")])
+def test_an_empty_text_is_refused_with_its_item(append_eos, chosen, rejected, side):
+    with pytest.raises(RequestError, match=f"the {side} text of item 'the-id' is empty"):
+        bytewise(append_eos=append_eos)(pair("", chosen, rejected), 0)
+
+
+def test_a_tokenizer_without_character_offsets_is_refused():
+    with pytest.raises(RequestError, match="gives no character offsets"):
+        TextTokenizer(SimpleNamespace(is_fast=False), HH_TEMPLATE, None, False)
+
+
+# --- the length policy ---
+
+LENGTHS = [(3, 5), (6, 2), (2, 6), (5, 5), (9, 9)]
+"""Bytes of the chosen and of the rejected text; with at most 5 allowed the second, third and last are too long."""
+
+
+def of_lengths(prompt=""):
+    return [pair(prompt, "c" * chosen, "r" * rejected) for chosen, rejected in LENGTHS]
+
+
+def test_dropping_leaves_out_every_comparison_with_a_text_too_long():
+    data = tokenize(of_lengths(), bytewise(), 5, "drop")
+    assert [(t.item, t.side, len(t.ids)) for t in data.texts] == [
+        (0, "chosen", 3),
+        (0, "rejected", 5),
+        (3, "chosen", 5),
+        (3, "rejected", 5),
+    ]
+    assert data.counts == {"kept": 2, "dropped_too_long": 3, "truncated": 0, "tokens": 18}
+    assert data.n_tokens == 18
+
+
+def test_truncating_keeps_every_comparison_and_cuts_on_the_right():
+    data = tokenize(of_lengths(), bytewise(), 5, "truncate")
+    assert [len(t.ids) for t in data.texts] == [min(n, 5) for lengths in LENGTHS for n in lengths]
+    assert [t.item for t in data.texts] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert data.counts == {"kept": 5, "dropped_too_long": 0, "truncated": 3, "tokens": 3 + 5 + 5 + 2 + 2 + 5 * 5}
+
+
+def test_a_truncated_text_is_the_whole_ones_beginning_and_read_at_its_own_last_token():
+    tokenizer = bytewise(OTHER_PAD)
+    whole = tokenizer(pair("prom", "response"), 0)[0]
+    for length in range(1, 12):
+        cut = tokenizer.truncated(whole, length)
+        assert cut.ids == whole.ids[:length]
+        assert cut.response_start == min(4, length)
+        assert cut.pooled == length - 1
+    assert tokenizer.truncated(whole, 12) == whole
+
+
+def test_a_cut_that_ends_in_pad_tokens_is_read_before_them():
+    tokenizer = bytewise(PAD_EQUAL_TO_EOS)
+    text = tokenizer(pair("", "ab<|endoftext|><|endoftext|>c"), 0)[0]
+    assert (text.pooled, tokenizer.truncated(text, 4).pooled) == (4, 1)
+
+
+def test_an_appended_eos_counts_towards_the_length():
+    assert tokenize([pair("", "abc")], bytewise(), 3, "drop").counts["kept"] == 1
+    with pytest.raises(RequestError, match="nothing is left"):
+        tokenize([pair("", "abc")], bytewise(append_eos=True), 3, "drop")
+
+
+def test_one_long_response_of_many_makes_the_comparison_too_long():
+    comparison = Comparison("", ("a", "b"), ("c", "d" * 9, "e"), "s", "helpful", "0")
+    data = tokenize([comparison, pair("", "x")], bytewise(), 5, "drop")
+    assert (data.counts["dropped_too_long"], [t.item for t in data.texts]) == (1, [1, 1])
+
+
+def test_no_comparison_left_is_refused_with_the_way_out():
+    with pytest.raises(RequestError, match="all 5 comparisons are longer than 1 tokens; raise --max-length"):
+        tokenize(of_lengths(), bytewise(), 1, "drop")
+
+
+# --- batches ---
+
+
+def bare(lengths):
+    return [TokenizedText(i, "chosen", tuple(range(2, 2 + n)), 0, n - 1) for i, n in enumerate(lengths)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 60))
+def test_batches_hold_every_text_once_padded_on_the_right_within_the_budget(lengths, budget):
+    items, pad = bare(lengths), 99
+    found = list(batches(items, budget, pad, "cpu"))
+    assert sorted(t.item for batch in found for t in batch.texts) == list(range(len(items)))
+    for batch in found:
+        width = max(len(t.ids) for t in batch.texts)
+        assert batch.tokens.tolist() == [[*t.ids, *[pad] * (width - len(t.ids))] for t in batch.texts]
+        assert batch.tokens.numel() <= budget or len(batch.texts) == 1
+        assert batch.positions().tolist() == [list(range(width))]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 60))
+def test_batches_come_longest_first_and_none_could_take_in_the_next_text(lengths, budget):
+    found = list(batches(bare(lengths), budget, 0, "cpu"))
+    order = [len(t.ids) for batch in found for t in batch.texts]
+    assert order == sorted(lengths, reverse=True)
+    for batch in found[:-1]:
+        assert (len(batch.texts) + 1) * batch.tokens.shape[1] > budget
+
+
+def test_batches_by_hand():
+    found = [[len(t.ids) for t in batch.texts] for batch in batches(bare([2, 9, 4, 3, 1, 4]), 8, 0, "cpu")]
+    assert found == [[9], [4, 4], [3, 2], [1]]
+
+
+def test_no_texts_make_no_batches():
+    assert list(batches([], 8, 0, "cpu")) == []
+
+
+def test_padding_stands_on_the_right():
+    assert padded(bare([1, 3]), 7, "cpu").tokens.tolist() == [[2, 7, 7], [2, 3, 4]]

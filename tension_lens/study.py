@@ -176,7 +176,7 @@ def fingerprint(config: StudyConfig, objective_arms: list[Arm]) -> dict[str, Any
     """What the rewards of a DATA folder depend on beside weights and data."""
     conditions = {}
     for arm in objective_arms:
-        content = json.dumps([arm.about, arm.condition.neurons and arm.condition.neurons.neurons]).encode()
+        content = json.dumps([arm.about, arm.condition.neurons and arm.condition.neurons.neurons.tolist()]).encode()
         held = b"" if arm.condition.means is None else arm.condition.means.tobytes()
         conditions[arm.condition.name] = hashlib.sha256(content + held).hexdigest()
     return {"conditions": conditions, "asked_max_length": config.max_length, "table_version": TABLE_VERSION}

@@ -23,6 +23,7 @@ from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
 from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.overlap import jaccard
 from tension_lens.neurons.paper_variants import INTACT, RANDOM, TOOLKIT, VARIANTS, variant_sets
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet, require_percent
@@ -70,11 +71,10 @@ def variant_rows(sets: dict[str, NeuronSet], items: dict[str, ItemTable]) -> lis
         row = {"variant": name, "n": accuracy.n, "accuracy": accuracy.accuracy, "low": accuracy.low}
         rows.append({**row, "high": accuracy.high, "neurons": 0})
         if name in sets:
-            other, mine = sets.get(against[name]), set(sets[name].neurons)
-            shared = len(mine & set(other.neurons)) if other else 0
-            jaccard = shared / (len(mine) + len(other) - shared) if other else None
+            other, mine = sets.get(against[name]), sets[name]
+            alike = jaccard(mine.mask(), other.mask()) if other else None
             number = tests.comparison.index((name,))
-            about = {"neurons": len(mine), "site": sets[name].site, "against": against[name], "jaccard": jaccard}
+            about = {"neurons": len(mine), "site": mine.site, "against": against[name], "jaccard": alike}
             rows[-1].update({**about, **tests.change(number), "family_size": tests.family_size})
     return rows
 

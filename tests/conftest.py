@@ -13,7 +13,7 @@ from tension_lens.constants import SITES
 from tension_lens.model.reward_model import HookedRewardModel
 
 # How long an example takes depends on what else the machine does.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("untimed")
 # Many small tensors: threads cost more than they bring, most of all where tests run side by side.
 torch.set_num_threads(1)

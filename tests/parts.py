@@ -17,6 +17,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+
+def neuron_pairs(neurons):
+    """The (layer, index) pairs of a neuron set, sorted."""
+    return tuple(map(tuple, neurons.neurons.tolist()))
+
+
 FAMILIES = ("gpt2", "llama")
 SHARED_DATA = Path(os.environ.get("TENSION_LENS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"

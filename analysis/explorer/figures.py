@@ -191,10 +191,8 @@ def neuron_map(
         rest = np.ones(first.size, dtype=bool)
         masks = {}
         for name, one in groups.items():
-            mask = np.zeros(first.size, dtype=bool)
-            mask[[layer * d_mlp + index for layer, index in one.neurons]] = True
-            masks[name] = mask
-            rest &= ~mask
+            masks[name] = one.mask().reshape(-1)
+            rest &= ~masks[name]
         points(rest, f"neither ({rest.sum():,})", {"color": GREY, "opacity": 0.4})
         for (name, mask), colour in zip(masks.items(), colours(list(masks)), strict=True):
             points(mask, f"{name} ({mask.sum():,})", {"color": colour})
@@ -209,7 +207,7 @@ def depth_by_layer(sets: Mapping[str, NeuronSet]) -> "Figure":
 
     figure = go.Figure()
     for (name, one), colour in zip(sets.items(), colours(list(sets)), strict=True):
-        counts = np.array(layer_counts(one))
+        counts = layer_counts(one)
         figure.add_bar(
             y=list(range(one.n_layers)),
             x=100 * counts / max(1, len(one)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from tension_lens.constants import SIDES
 from tension_lens.data.comparisons import Comparison, render
@@ -152,7 +152,7 @@ def read_pair(
     return one, other
 
 
-def _by_layer(model: "HookedRewardModel", neurons: NeuronSet) -> dict[int, list[int]]:
+def _by_layer(model: "HookedRewardModel", neurons: NeuronSet) -> dict[int, Int[np.ndarray, " neuron"]]:
     neurons.require_fits(model.n_layers, model.d_mlp, what=f"model {model.card.objective or model.name}")
     if not len(neurons):
         raise RequestError(f"neuron set {neurons.name!r} is empty: it has no mean to colour by")

@@ -80,9 +80,8 @@ def selected(run: Run, question: Question) -> NeuronSet | None:
     else:
         mask = inside(x, y, corners)
     shape = map_scores(run, question.site)[0].shape
-    neurons = ((int(place) // shape[1], int(place) % shape[1]) for place in np.flatnonzero(mask))
     origin = {"selected_in": axes_of(question), "scale": question.scale, "corners": corners.T.tolist()}
-    return NeuronSet.of("selection", question.site, shape, neurons, **origin)
+    return NeuronSet.from_mask("selection", question.site, mask.reshape(shape), **origin)
 
 
 def region_corners(question: Question) -> Float[np.ndarray, "corner 2"] | None:
@@ -138,8 +137,9 @@ def off_set(run: Run, question: Question, shape: tuple[int, int]) -> NeuronSet:
     else:
         found = run.neuron_set(question.set)
     if question.off == "bucket":
-        held = [place for place in found.neurons if bucket_of(place[0], found.n_layers) == question.bucket]
-        found = NeuronSet.of(f"{found.name}, {question.bucket} layers", found.site, found.shape, held)
+        held = found.mask()
+        held[[bucket_of(layer, found.n_layers) != question.bucket for layer in range(found.n_layers)]] = False
+        found = NeuronSet.from_mask(f"{found.name}, {question.bucket} layers", found.site, held)
     elif question.off == "random":
         drawn = control_set(found, "uniform", question.draw)
         found = drawn.renamed(f"random, as many as {question.set}, draw {question.draw}")

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from analysis.figures.style import CLEAR, INK, colours
 from tension_lens.constants import BUCKETS
 from tension_lens.neurons.depth import layer_counts, uniform_depth
@@ -55,7 +53,7 @@ def depth_figure(sets: Sequence[NeuronSet], title: str = "", meta: Mapping[str, 
             row=1,
             col=1,
         )
-        counts = pd.Series(layer_counts(one))
+        counts = layer_counts(one)
         figure.add_bar(
             x=list(range(n_layers)),
             y=100 * counts / max(1, len(one)),

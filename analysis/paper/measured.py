@@ -1,6 +1,6 @@
 """What each departure from the paper's code changes, measured on the neuron scores, sets and tables at hand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -148,7 +148,7 @@ def shared_by_layer(sets: dict[str, dict[str, NeuronSet]]) -> pd.DataFrame:
         if all(name in by_name for name in PAIR):
             helpful, harmless = (by_name[name] for name in PAIR)
             layers = set(helpful.by_layer()) ^ set(harmless.by_layer())
-            extra = sum(layer in layers for layer, _ in (*helpful.neurons, *harmless.neurons))
+            extra = sum(int(np.isin(one.layers, list(layers)).sum()) for one in (helpful, harmless))
             shared = len(helpful & harmless)
             rows.append({"run": run, "shared": shared, "paper": shared + extra, "layers_in_one_set": len(layers)})
     return pd.DataFrame(rows)
@@ -164,9 +164,10 @@ def depth_thirds(sets: dict[str, dict[str, NeuronSet]]) -> pd.DataFrame:
         for name in OBJECTIVES:
             one = by_name.get(name)
             if one is not None and len(one):
-                cut = NeuronSet(one.name, one.site, one.neurons[-1][0] + 1, one.d_mlp, one.neurons)
+                highest = int(one.layers.max())
+                cut = replace(one, n_layers=highest + 1)
                 ours, paper = depth_shares(one), depth_shares(cut)
-                about = {"run": run, "objective": name, "layers": one.n_layers, "highest": one.neurons[-1][0]}
+                about = {"run": run, "objective": name, "layers": one.n_layers, "highest": highest}
                 rows += [{**about, "bucket": which, "share": ours[which], "paper": paper[which]} for which in BUCKETS]
     return pd.DataFrame(rows)
 

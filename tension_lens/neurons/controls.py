@@ -49,13 +49,12 @@ def control_set(
         RequestError: as `strata`.
     """
     stratum = strata(kind, like.shape, activation).reshape(-1)
-    flat = np.array([layer * like.d_mlp + index for layer, index in like.neurons], dtype=np.int64)
     random = np.random.default_rng(draw)
     drawn = []
-    for number, size in zip(*np.unique(stratum[flat], return_counts=True), strict=True):
+    for number, size in zip(*np.unique(stratum[like.flat], return_counts=True), strict=True):
         drawn.append(random.choice(np.flatnonzero(stratum == number), size=size, replace=False))
-    picked = np.concatenate(drawn) if drawn else flat
-    neurons = ((int(one) // like.d_mlp, int(one) % like.d_mlp) for one in picked)
+    picked = np.concatenate(drawn) if drawn else like.flat
     origin = {"control_of": like.name, "control": kind, "draw": draw}
-    shared = int(np.isin(picked, flat).sum())
-    return NeuronSet.of(f"{kind}-{draw}", like.site, like.shape, neurons, **origin, shared_with_set=shared)
+    shared = int(np.isin(picked, like.flat).sum())
+    origin = {**origin, "shared_with_set": shared}
+    return NeuronSet(f"{kind}-{draw}", like.site, *like.shape, np.sort(picked), origin)

@@ -1,5 +1,8 @@
 """Where a neuron set lies in depth: thirds of the model's layers, and counts by layer."""
 
+import numpy as np
+from jaxtyping import Int
+
 from tension_lens.constants import BUCKETS
 from tension_lens.neurons.sets import NeuronSet
 
@@ -16,14 +19,14 @@ def uniform_depth(n_layers: int) -> dict[str, float]:
 
 
 def depth_shares(neurons: NeuronSet) -> dict[str, float]:
-    """Share of the set's neurons in each depth bucket; not a number for an empty set."""
-    found = [bucket_of(layer, neurons.n_layers) for layer, _ in neurons.neurons]
-    return {bucket: found.count(bucket) / len(found) if found else float("nan") for bucket in BUCKETS}
+    """Fraction of the set's neurons in each depth bucket; NaN for an empty set."""
+    counts = np.bincount(3 * neurons.layers // neurons.n_layers, minlength=len(BUCKETS))
+    return {
+        bucket: int(count) / len(neurons) if len(neurons) else float("nan")
+        for bucket, count in zip(BUCKETS, counts, strict=True)
+    }
 
 
-def layer_counts(neurons: NeuronSet) -> list[int]:
+def layer_counts(neurons: NeuronSet) -> Int[np.ndarray, " layer"]:
     """How many neurons of the set lie in each layer, layer 0 first."""
-    counts = [0] * neurons.n_layers
-    for layer, _ in neurons.neurons:
-        counts[layer] += 1
-    return counts
+    return np.bincount(neurons.layers, minlength=neurons.n_layers)

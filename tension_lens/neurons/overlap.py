@@ -3,24 +3,37 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 
 from tension_lens.neurons.sets import NeuronSet
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How much two sets share, beside what two random sets of their sizes would."""
+    """The overlap of two sets, compared with that of two random sets of their sizes."""
 
     intersection: int
     union: int
     jaccard: float
-    """intersection / union; not a number for two empty sets."""
+    """intersection / union; NaN for two empty sets."""
     expected_intersection: float
     """|A| · |B| / N, the hypergeometric mean."""
     expected_jaccard: float
     """E[i / (|A| + |B| − i)] over the hypergeometric distribution of i."""
     p_value: float
     """P(intersection at least as large | random sets), hypergeometric."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.intersection:,} of {self.union:,} neurons shared, Jaccard {self.jaccard:.3f}; random sets of these "
+            f"sizes: {self.expected_intersection:,.0f}, Jaccard {self.expected_jaccard:.3f} (p = {self.p_value:.2g})"
+        )
+
+
+def jaccard(a: Bool[np.ndarray, "layer neuron"], b: Bool[np.ndarray, "layer neuron"]) -> float:
+    """|a ∩ b| / |a ∪ b| of two masks; NaN for two empty ones."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else float("nan")
 
 
 def overlap(a: NeuronSet, b: NeuronSet) -> Overlap:
@@ -34,14 +47,18 @@ def overlap(a: NeuronSet, b: NeuronSet) -> Overlap:
     """
     from scipy.stats import hypergeom
 
-    shared, union = len(a & b), len(a | b)
-    if union == 0:
-        return Overlap(0, 0, float("nan"), 0.0, float("nan"), 1.0)
+    shared = len(a & b)
     total = a.n_layers * a.d_mlp
     chance = hypergeom(total, len(a), len(b))
-    low, high = chance.support()
-    counts = np.arange(low, high + 1)
-    expected_jaccard = float((chance.pmf(counts) * counts / (len(a) + len(b) - counts)).sum())
+    counts = np.arange(chance.support()[0], chance.support()[1] + 1)
+    if not len(a) + len(b):
+        return Overlap(0, 0, float("nan"), 0.0, float("nan"), 1.0)
+    expected = float((chance.pmf(counts) * counts / (len(a) + len(b) - counts)).sum())
     return Overlap(
-        shared, union, shared / union, len(a) * len(b) / total, expected_jaccard, float(chance.sf(shared - 1))
+        intersection=shared,
+        union=len(a | b),
+        jaccard=jaccard(a.mask(), b.mask()),
+        expected_intersection=len(a) * len(b) / total,
+        expected_jaccard=expected,
+        p_value=float(chance.sf(shared - 1)),
     )

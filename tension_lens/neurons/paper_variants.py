@@ -74,8 +74,8 @@ def variant_sets(scores: NeuronScores, gate: NeuronScores | None, gated: bool, t
             importance = np.maximum(importance, 0)
         origin = {"statistic": variant.statistic, "scope": source.scope, **source.metadata}
         if variant.by_percentile:
-            neurons = [(layer, index) for layer, index in np.argwhere(taken_by_percentile(importance, top)).tolist()]
-            found[name] = NeuronSet.of(name, source.site, source.shape, neurons, top_percent=top, **origin)
+            taken = taken_by_percentile(importance, top)
+            found[name] = NeuronSet.from_mask(name, source.site, taken, top_percent=top, **origin)
         else:
             found[name] = top_percent(importance, top, name, source.site, **origin)
     return found

@@ -1,94 +1,141 @@
 """Sets of MLP neurons: exact top-p selection, algebra, partition, overlap against chance, depth."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from tension_lens.artifacts.files import read_json, write_json
 from tension_lens.constants import PARTS, SITES
 from tension_lens.errors import RequestError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NeuronSet:
-    """A set of neurons of one network shape, read at one site. `|`, `&` and `-` work as for sets."""
+    """A set of neurons of one network shape, ranked at one site. `|`, `&`, `-`, `in` and `==` work as for sets."""
 
     name: str
     site: str
     """`post` or `gate`: where the neurons were ranked, and where mean ablation writes."""
     n_layers: int
     d_mlp: int
-    neurons: tuple[tuple[int, int], ...]
-    """(layer, index) pairs, sorted, each once."""
-    origin: dict[str, Any] = field(default_factory=dict, compare=False)
-    """How the set was made."""
+    flat: Int[np.ndarray, " neuron"]
+    """layer · d_mlp + index of each neuron, in ascending order, without duplicates."""
+    origin: dict[str, Any] = field(default_factory=dict)
+    """How the set was made; not part of equality."""
 
     def __post_init__(self) -> None:
         if self.site not in SITES:
             raise RequestError(f"neuron set {self.name!r}: site must be one of {', '.join(SITES)}, found {self.site!r}")
-        if list(self.neurons) != sorted(set(self.neurons)):
-            raise RequestError(f"neuron set {self.name!r}: neurons must be sorted and each must stand once")
-        for layer, index in self.neurons:
-            if not (0 <= layer < self.n_layers and 0 <= index < self.d_mlp):
-                raise RequestError(
-                    f"neuron set {self.name!r}: neuron [{layer}, {index}] lies outside {self.n_layers} layers "
-                    f"of {self.d_mlp} neurons"
-                )
+        if (np.diff(self.flat) <= 0).any():
+            raise RequestError(f"neuron set {self.name!r}: neurons must be sorted and unique")
 
     @classmethod
     def of(
         cls, name: str, site: str, shape: tuple[int, int], neurons: Iterable[tuple[int, int]], **origin: Any
     ) -> "NeuronSet":
-        """A set from neurons in any order."""
-        ordered = tuple(sorted({(int(layer), int(index)) for layer, index in neurons}))
-        return cls(name, site, *shape, ordered, origin)
+        """A set from (layer, index) pairs in any order.
+
+        Raises:
+            RequestError: if a neuron lies outside the network.
+        """
+        pairs = np.array(list(neurons), dtype=np.int64).reshape(-1, 2)
+        outside = ((pairs < 0) | (pairs >= shape)).any(axis=1)
+        if outside.any():
+            layer, index = pairs[outside][0]
+            raise RequestError(
+                f"neuron set {name!r}: neuron [{layer}, {index}] lies outside {shape[0]} layers of {shape[1]} neurons"
+            )
+        return cls(name, site, *shape, np.unique(pairs[:, 0] * shape[1] + pairs[:, 1]), origin)
 
     @classmethod
-    def load(cls, path: Path) -> "NeuronSet":
+    def from_mask(cls, name: str, site: str, mask: Bool[np.ndarray, "layer neuron"], **origin: Any) -> "NeuronSet":
+        """The set of the neurons at which a mask is true."""
+        n_layers, d_mlp = mask.shape
+        return cls(name, site, n_layers, d_mlp, np.flatnonzero(mask), origin)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "NeuronSet":
         """Read a NeuronSet JSON file.
 
         Raises:
             RequestError: if it is not one, naming what is wrong.
         """
-        content = read_json(path, "neuron set")
+        content = read_json(Path(path), "neuron set")
         try:
-            neurons = tuple((_whole(layer), _whole(index)) for layer, index in content["neurons"])
-            return cls(
-                str(content["name"]),
-                str(content["site"]),
-                _whole(content["n_layers"]),
-                _whole(content["d_mlp"]),
-                neurons,
-                dict(content.get("origin", {})),
-            )
+            pairs = [(_whole(layer), _whole(index)) for layer, index in content["neurons"]]
+            shape = _whole(content["n_layers"]), _whole(content["d_mlp"])
+            name, site = str(content["name"]), str(content["site"])
+            if pairs != sorted(set(pairs)):
+                raise RequestError(f"neuron set {name!r}: neurons must be sorted and unique")
+            return cls.of(name, site, shape, pairs, **dict(content.get("origin", {})))
         except RequestError as error:
             raise RequestError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise RequestError(f"{path} is not a neuron set: {type(error).__name__} {error}") from error
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the set as NeuronSet JSON."""
         content = {
             "name": self.name,
             "site": self.site,
             "n_layers": self.n_layers,
             "d_mlp": self.d_mlp,
-            "neurons": [list(neuron) for neuron in self.neurons],
+            "neurons": self.neurons.tolist(),
             "origin": self.origin,
         }
-        write_json(path, content)
+        write_json(Path(path), content)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n_layers, d_mlp)."""
         return self.n_layers, self.d_mlp
 
+    @property
+    def layers(self) -> Int[np.ndarray, " neuron"]:
+        """The layer of each neuron."""
+        return self.flat // self.d_mlp
+
+    @property
+    def indices(self) -> Int[np.ndarray, " neuron"]:
+        """The index of each neuron within its layer."""
+        return self.flat % self.d_mlp
+
+    @property
+    def neurons(self) -> Int[np.ndarray, "neuron 2"]:
+        """(layer, index) of each neuron."""
+        return np.stack([self.layers, self.indices], axis=1)
+
+    def mask(self) -> Bool[np.ndarray, "layer neuron"]:
+        """Which neurons of the network are in the set."""
+        mask = np.zeros(self.shape, dtype=bool)
+        mask.flat[self.flat] = True
+        return mask
+
+    def by_layer(self) -> dict[int, Int[np.ndarray, " neuron"]]:
+        """Indices of the set's neurons in each layer that has any."""
+        return {int(layer): self.indices[self.layers == layer] for layer in np.unique(self.layers)}
+
     def __len__(self) -> int:
-        return len(self.neurons)
+        return len(self.flat)
+
+    def __contains__(self, neuron: tuple[int, int]) -> bool:
+        return bool(np.isin(neuron[0] * self.d_mlp + neuron[1], self.flat))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NeuronSet):
+            return NotImplemented
+        same = (self.name, self.site, self.shape) == (other.name, other.site, other.shape)
+        return same and np.array_equal(self.flat, other.flat)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.site, self.shape, self.flat.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"NeuronSet({self.name!r}, {len(self):,} of {self.n_layers} x {self.d_mlp:,} neurons, site {self.site})"
 
     def require_fits(self, n_layers: int, d_mlp: int, what: str) -> None:
         """Check that the set can belong to a network of that shape.
@@ -98,11 +145,11 @@ class NeuronSet:
         """
         if self.shape != (n_layers, d_mlp):
             raise RequestError(
-                f"neuron set {self.name!r} is of a network with {self.n_layers} layers of {self.d_mlp} neurons, "
+                f"neuron set {self.name!r} belongs to a network with {self.n_layers} layers of {self.d_mlp} neurons, "
                 f"{what} has {n_layers} of {d_mlp}"
             )
 
-    def _combined(self, other: "NeuronSet", symbol: str, neurons: Iterable[tuple[int, int]]) -> "NeuronSet":
+    def _combined(self, other: "NeuronSet", symbol: str, flat: Int[np.ndarray, " neuron"]) -> "NeuronSet":
         other.require_fits(*self.shape, what=f"set {self.name!r}")
         if self.site != other.site:
             raise RequestError(
@@ -110,27 +157,20 @@ class NeuronSet:
                 f"{self.site} and {other.site}"
             )
         origin = {"operation": symbol, "left": self.origin, "right": other.origin}
-        return NeuronSet.of(f"{self.name} {symbol} {other.name}", self.site, self.shape, neurons, **origin)
+        return NeuronSet(f"{self.name} {symbol} {other.name}", self.site, *self.shape, flat, origin)
 
     def __or__(self, other: "NeuronSet") -> "NeuronSet":
-        return self._combined(other, "|", {*self.neurons, *other.neurons})
+        return self._combined(other, "|", np.union1d(self.flat, other.flat))
 
     def __and__(self, other: "NeuronSet") -> "NeuronSet":
-        return self._combined(other, "&", {*self.neurons} & {*other.neurons})
+        return self._combined(other, "&", np.intersect1d(self.flat, other.flat, assume_unique=True))
 
     def __sub__(self, other: "NeuronSet") -> "NeuronSet":
-        return self._combined(other, "-", {*self.neurons} - {*other.neurons})
+        return self._combined(other, "-", np.setdiff1d(self.flat, other.flat, assume_unique=True))
 
     def renamed(self, name: str) -> "NeuronSet":
         """The same neurons under another name."""
-        return NeuronSet(name, self.site, self.n_layers, self.d_mlp, self.neurons, self.origin)
-
-    def by_layer(self) -> dict[int, list[int]]:
-        """Indices of the set's neurons in each layer that has any."""
-        layers: dict[int, list[int]] = {}
-        for layer, index in self.neurons:
-            layers.setdefault(layer, []).append(index)
-        return layers
+        return replace(self, name=name)
 
 
 def _whole(number: Any) -> int:
@@ -165,8 +205,8 @@ def top_percent(
     if np.isnan(importance).any():
         raise RequestError(f"importance has {int(np.isnan(importance).sum())} values that are not numbers")
     order = np.argsort(-importance.reshape(-1), kind="stable")[:count]
-    chosen = np.stack(np.unravel_index(order, importance.shape), axis=1).tolist()
-    return NeuronSet.of(name, site, importance.shape, map(tuple, chosen), top_percent=top, **origin)
+    n_layers, d_mlp = importance.shape
+    return NeuronSet(name, site, n_layers, d_mlp, np.sort(order), {"top_percent": top, **origin})
 
 
 def partition(helpful: NeuronSet, harmless: NeuronSet) -> dict[str, NeuronSet]:

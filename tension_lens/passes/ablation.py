@@ -34,7 +34,7 @@ def ablated(
         raise RequestError(f"means have the shape {means.shape}, the model {neurons.shape}")
     replacements: dict[int, Replacement] = {}
     for layer, indices in neurons.by_layer().items():
-        index = torch.tensor(indices)
+        index = torch.from_numpy(indices)
         values = torch.zeros(len(indices)) if means is None else torch.from_numpy(means[layer][indices]).float()
         replacements[layer] = (index, values)
     with replacing(model.hooked, neurons.site, replacements):

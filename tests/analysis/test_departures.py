@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import neuron_pairs
 from parts_figures import variant_rows
 
 from analysis.paper import measured
@@ -82,7 +83,7 @@ def test_percentile_takes_every_tied_neuron_and_after_clamping_all_of_them():
 def test_exactly_taken_are_the_neurons_of_top_percent(values, top):
     importance = np.array(values).reshape(SHAPE)
     taken = taken_exactly(importance, top)
-    assert tuple(map(tuple, np.argwhere(taken).tolist())) == top_percent(importance, top, "top", "post").neurons
+    assert tuple(map(tuple, np.argwhere(taken).tolist())) == neuron_pairs(top_percent(importance, top, "top", "post"))
 
 
 def test_sites_are_compared_where_one_models_scores_exist_of_both():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parts import hugging_face_activations
+from parts import hugging_face_activations, neuron_pairs
 from parts_explorer import DATA, LONG, PAIRS, RUN
 from plotly.io import to_json
 
@@ -187,14 +187,14 @@ def test_a_neuron_that_is_not_there_is_refused(explorer_model, layer, neuron):
 
 def test_what_is_switched_off(run):
     shared = run.neuron_set("shared")
-    assert off_set(run, ask(off="set"), (3, 96)).neurons == shared.neurons
-    assert off_set(run, ask(off="neuron", layer=1, neuron=7), (3, 96)).neurons == ((1, 7),)
-    for bucket in {bucket_of(layer, 3) for layer, _ in shared.neurons}:
-        held = off_set(run, ask(off="bucket", bucket=bucket), (3, 96)).neurons
-        assert held == tuple(place for place in shared.neurons if bucket_of(place[0], 3) == bucket)
+    assert neuron_pairs(off_set(run, ask(off="set"), (3, 96))) == neuron_pairs(shared)
+    assert neuron_pairs(off_set(run, ask(off="neuron", layer=1, neuron=7), (3, 96))) == ((1, 7),)
+    for bucket in {bucket_of(layer, 3) for layer, _ in neuron_pairs(shared)}:
+        held = neuron_pairs(off_set(run, ask(off="bucket", bucket=bucket), (3, 96)))
+        assert held == tuple(place for place in neuron_pairs(shared) if bucket_of(place[0], 3) == bucket)
     random = [off_set(run, ask(off="random", draw=draw), (3, 96)) for draw in (0, 0, 1)]
     assert len(random[0]) == len(shared)
-    assert random[0].neurons == random[1].neurons != random[2].neurons
+    assert neuron_pairs(random[0]) == neuron_pairs(random[1]) != neuron_pairs(random[2])
     with pytest.raises(RequestError, match="no neurons are selected"):
         off_set(run, ask(off="selection"), (3, 96))
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import numpy as np
 import pytest
+from parts import neuron_pairs
 from parts_browser import requests
 from parts_explorer import DATA, HOSTILE, LONG, PAIRS, RUN, SAMPLE, served
 from selenium import webdriver
@@ -184,7 +185,7 @@ def test_tokens_are_coloured_by_a_neuron_or_a_set_and_read_by_hover_and_by_keys(
     values = [as_number(title.split("value ")[1].split(" ")[0]) for title in titles]
     np.testing.assert_allclose(values, kept[1][:, 7], atol=1e-4)
     page.set("colour", "set", "pair-panel")
-    neurons = explorer.runs[RUN].neuron_set("shared").neurons
+    neurons = neuron_pairs(explorer.runs[RUN].neuron_set("shared"))
     title = page.js("return document.querySelector('.tokens').children[5].title")
     mean = np.mean([kept[layer][5, index] for layer, index in neurons])
     assert as_number(title.split("value ")[1].split(" ")[0]) == pytest.approx(mean, abs=1e-4)

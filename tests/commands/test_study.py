@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from parts import save_checkpoint
+from parts import neuron_pairs, save_checkpoint
 from parts_planted import PLANTED, planted_comparisons, planted_reward_model
 
 from analysis.results.study import read_study
@@ -137,7 +137,7 @@ def test_random_sets_without_the_planted_neuron_change_nothing(runs, done, writt
         0
     ]
     own = NeuronSet.load(runs / "sets" / "mixed.json")
-    assert all(PLANTED not in control_set(own, "uniform", draw).neurons for draw in (0, 1))
+    assert all(PLANTED not in neuron_pairs(control_set(own, "uniform", draw)) for draw in (0, 1))
     assert (row["uniform_mean"], row["uniform_min"], row["uniform_max"], row["uniform_draws"]) == (0, 0, 0, 2)
     against = written["effects"]
     direct = against[(against["condition"] == "own") & (against["against"] == "uniform-0")]

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from parts import save_checkpoint
+from parts import neuron_pairs, save_checkpoint
 from parts_planted import PLANTED, planted_comparisons, planted_reward_model
 
 from tension_lens import evaluate, score, select, sweep
@@ -61,7 +61,7 @@ def test_selected_sets_hold_the_planted_neuron_and_random_ones_of_their_size_do_
     assert (loudest["p_holm"] < 1e-3).all()
     like = NeuronSet.of("like", "post", SHAPE, [(0, index) for index in range(14)])
     for draw in (0, 1):
-        assert PLANTED not in control_set(like, "uniform", draw).neurons
+        assert PLANTED not in neuron_pairs(control_set(like, "uniform", draw))
         row = table[(table["selector"] == "random") & (table["top"] == 5) & (table["draw"] == draw)].iloc[0]
         assert (row["accuracy"], row["difference"], row["p_holm"]) == (1, 0, 1)
 

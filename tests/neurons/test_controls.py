@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import neuron_pairs
 
 from tension_lens.constants import CONTROLS
 from tension_lens.errors import RequestError
@@ -36,39 +37,38 @@ def test_a_control_has_the_size_and_network_of_the_set_and_comes_back_with_its_d
     like = made(neurons, site="gate")
     control = control_set(like, kind, draw, ACTIVATION)
     assert (len(control), control.shape, control.site) == (len(neurons), SHAPE, "gate")
-    assert set(control.neurons) <= set(EVERY)
+    assert set(neuron_pairs(control)) <= set(EVERY)
     assert control == control_set(like, kind, draw, ACTIVATION)
-    assert control.origin["shared_with_set"] == len(set(control.neurons) & set(neurons))
+    assert control.origin["shared_with_set"] == len(set(neuron_pairs(control)) & set(neurons))
 
 
 @settings(deadline=None)
 @given(some, st.integers(0, 100))
 def test_a_layer_matched_control_has_as_many_neurons_in_each_layer(neurons, draw):
     like = made(neurons)
-    assert layer_counts(control_set(like, "layer", draw)) == layer_counts(like)
+    assert (layer_counts(control_set(like, "layer", draw)) == layer_counts(like)).all()
 
 
 @settings(deadline=None)
 @given(some, st.integers(0, 100))
 def test_an_activation_matched_control_fills_the_bins_of_activation_alike(neurons, draw):
     control = control_set(made(neurons), "activation", draw, ACTIVATION)
-    assert Counter(map(bin_by_hand, control.neurons)) == Counter(map(bin_by_hand, neurons))
+    assert Counter(map(bin_by_hand, neuron_pairs(control))) == Counter(map(bin_by_hand, neurons))
 
 
 def test_each_kind_matches_what_it_names_and_not_the_rest():
     # Layer 0 alone, of any activation: a uniform control leaves the layer, a layer-matched one does not.
     in_one_layer = made([(0, index) for index in range(0, 50, 2)])
-    assert set(dict(control_set(in_one_layer, "layer", 1).neurons)) == {0}
+    assert set(dict(neuron_pairs(control_set(in_one_layer, "layer", 1)))) == {0}
     assert len(control_set(in_one_layer, "uniform", 1).by_layer()) == 4
     assert len(control_set(in_one_layer, "activation", 1, ACTIVATION).by_layer()) == 4
     # Every other neuron of the loudest fifth: uniform controls are much quieter, activation-matched ones are not.
-    loudest = top_percent(ACTIVATION, 20.0, "loud", "post").neurons[::2]
+    loudest = neuron_pairs(top_percent(ACTIVATION, 20.0, "loud", "post"))[::2]
     total = sum(ACTIVATION[one] for one in loudest)
     matched = [control_set(made(loudest), "activation", draw, ACTIVATION) for draw in range(20)]
     uniform = [control_set(made(loudest), "uniform", draw) for draw in range(20)]
-    sums = [
-        np.mean([sum(ACTIVATION[one] for one in control.neurons) for control in kind]) for kind in (matched, uniform)
-    ]
+    both = (matched, uniform)
+    sums = [np.mean([sum(ACTIVATION[one] for one in neuron_pairs(control)) for control in kind]) for kind in both]
     assert sums[0] == pytest.approx(total, rel=0.15)
     assert sums[1] < 0.6 * total
 
@@ -83,7 +83,7 @@ def test_a_set_that_fills_its_bins_leaves_its_control_no_choice():
 def test_different_draws_differ_and_say_so():
     like = made([(0, i) for i in range(40)])
     for kind in CONTROLS:
-        assert len({control_set(like, kind, draw, ACTIVATION).neurons for draw in range(10)}) == 10
+        assert len({neuron_pairs(control_set(like, kind, draw, ACTIVATION)) for draw in range(10)}) == 10
     control = control_set(like, "layer", 3)
     assert control.name == "layer-3"
     assert {"control_of": "helpful", "control": "layer", "draw": 3}.items() <= control.origin.items()
@@ -93,7 +93,7 @@ def test_uniform_controls_are_spread_evenly_over_layers_and_neurons():
     like = made([(0, i) for i in range(40)])
     drawn = np.zeros(SHAPE)
     for draw in range(200):
-        for neuron in control_set(like, "uniform", draw).neurons:
+        for neuron in neuron_pairs(control_set(like, "uniform", draw)):
             drawn[neuron] += 1
     # 8,000 draws: 2,000 a layer with a standard deviation of 35, 40 a neuron with one of 5.7.
     assert np.abs(drawn.sum(1) - 2000).max() < 5 * 35

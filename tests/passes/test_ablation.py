@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import FAMILIES, PAIRS, save_checkpoint
+from parts import FAMILIES, PAIRS, neuron_pairs, save_checkpoint
 from parts_planted import PLANTED, planted_comparisons, planted_reward_model
 from scipy.stats import binom
 
@@ -41,7 +41,7 @@ def hugging_face_rewards(reference, ids, site, neurons, values):
     """Hugging Face's rewards, one text at a time, with neurons set to values[layer, neuron] by hooks on its modules."""
     layers = reference.transformer.h if hasattr(reference, "transformer") else reference.model.layers
     off = torch.zeros(values.shape, dtype=torch.bool)
-    for layer, index in neurons.neurons:
+    for layer, index in neuron_pairs(neurons):
         off[layer, index] = True
     held = torch.tensor(values, dtype=torch.float32)
     handles = []
@@ -222,7 +222,7 @@ def test_scoring_ranks_the_planted_neuron_first(planted, family, site, scope):
     model, _, data = planted[family]
     importance = scores_of(model, data, site, scope).importance("mean_abs")
     best = top_percent(importance, 100 / importance.size, "best", site)
-    assert best.neurons == (PLANTED,)
+    assert neuron_pairs(best) == (PLANTED,)
 
 
 def test_the_sides_differ_most_at_the_planted_neuron(planted, family, site):
@@ -258,6 +258,6 @@ def test_every_other_neuron_may_go(planted, family, site):
 def test_a_random_control_of_the_same_size_does_no_harm(planted, family, site):
     model, comparisons, data = planted[family]
     controls = [control_set(planted_set(model, site), "uniform", seed) for seed in range(5)]
-    assert all(control.neurons != (PLANTED,) for control in controls)
+    assert all(neuron_pairs(control) != (PLANTED,) for control in controls)
     found = accuracies(model, comparisons, data, *(Condition(control.name, control) for control in controls))
     assert found == [1] * 5

@@ -6,7 +6,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from parts import FAMILIES, PAIRS, byte_tokenizer, hugging_face_activations, make_reward_model, save_checkpoint
+from parts import (
+    FAMILIES,
+    PAIRS,
+    byte_tokenizer,
+    hugging_face_activations,
+    make_reward_model,
+    neuron_pairs,
+    save_checkpoint,
+)
 from scipy.stats import pearsonr, spearmanr
 
 from tension_lens.constants import CONTRIBUTIONS, SIDES, STATISTICS
@@ -167,7 +175,7 @@ def test_a_neuron_that_is_off_adds_nothing(models, family, site):
     with ablated(model, off):
         found = found_for(model)
     for value in found.values():
-        assert {tuple(map(int, neuron)) for neuron in np.argwhere(value == 0)} == set(off.neurons)
+        assert {tuple(map(int, neuron)) for neuron in np.argwhere(value == 0)} == set(neuron_pairs(off))
 
 
 # Direct contribution

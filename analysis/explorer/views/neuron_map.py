@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from analysis.explorer.figures import depth_by_layer, neuron_map
@@ -146,11 +147,13 @@ def as_json(neurons: NeuronSet) -> str:
 def as_csv(run: Run, question: Question, neurons: NeuronSet) -> str:
     """A set as a table: layer, neuron, either importance, and the part of the top p % it belongs to."""
     sets = map_sets(run, question)
-    parts = {place: name for name in PARTS for place in sets[name].neurons}
+    membership = np.full(neurons.shape, "neither", dtype=object)
+    for name in PARTS:
+        membership[sets[name].mask()] = name
     helpful, harmless = map_importances(run, question)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["layer", "neuron", *(f"{name}_{question.statistic}" for name in AXES), "membership"])
-    for place in neurons.neurons:
-        writer.writerow([*place, float(helpful[place]), float(harmless[place]), parts.get(place, "neither")])
+    for place in map(tuple, neurons.neurons.tolist()):
+        writer.writerow([*place, float(helpful[place]), float(harmless[place]), membership[place]])
     return stream.getvalue()

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tension_lens.artifacts.files import write_json
-from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.artifacts.layout import RUN_FILE
 from tension_lens.cli import parse, run_command
 from tension_lens.console import progress
 from tension_lens.constants import OBJECTIVES, PARTS

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from demo import DemoConfig, Steps, percent, train_models
 
-from tension_lens.artifacts.files import read_json
-from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.artifacts.layout import RUN_FILE, RunFolder
+from tension_lens.artifacts.record import RunRecord
 from tension_lens.cli import parse, run_command
 from tension_lens.constants import OBJECTIVES
 from train.settings import PUBLISHED_SEEDS, TINY_BACKBONES
@@ -34,11 +34,11 @@ def run(config: AccuracyConfig) -> str:
     steps = Steps(len(TINY_BACKBONES) * len(config.seeds) * len(OBJECTIVES))
     for family in TINY_BACKBONES:
         for seed in config.seeds:
-            folder = config.out / family / f"seed-{seed}"
+            folder = RunFolder(config.out / family / f"seed-{seed}")
             train_models(DemoConfig(family=family, seed=seed), folder, steps)
             for objective in OBJECTIVES:
-                record = read_json(folder / "models" / objective / RUN_FILE, "run record")
-                held_out, seconds = record["results"]["held_out"], round(record["seconds"])
+                record = RunRecord.load(folder.model(objective) / RUN_FILE)
+                held_out, seconds = record.results["held_out"], round(record.seconds)
                 lines.append(f"| {family} | {objective} | {seed} | {held_out['n']} | {percent(held_out)} | {seconds} |")
     return "\n".join(lines)
 

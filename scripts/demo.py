@@ -17,13 +17,14 @@ import pandas as pd
 from analysis import depth
 from analysis.report import __main__ as report
 from analysis.results.study import Cell, read_study
-from analysis.tables.effects import INTACT, effects
+from analysis.tables.effects import effects
 from tension_lens import score, select, study, sweep, variants
-from tension_lens.artifacts.files import read_json, sha256_of_files
-from tension_lens.artifacts.record import RUN_FILE, plain
+from tension_lens.artifacts.files import sha256_of_files
+from tension_lens.artifacts.layout import RUN_FILE, RunFolder
+from tension_lens.artifacts.record import RunRecord, is_finished, plain
 from tension_lens.cli import parse, run_command
 from tension_lens.console import tell
-from tension_lens.constants import OBJECTIVES, PARTS, require_one_of
+from tension_lens.constants import ALPHA, INTACT, OBJECTIVES, PARTS, require_one_of
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import accuracy_of
 from tension_lens.neurons.overlap import overlap
@@ -33,7 +34,6 @@ from train.settings import TINY_BACKBONES
 SETS_OFF = ("own", "helpful", "harmless", *PARTS)
 DATA = "sample:mixed:test"
 SWEPT_TOPS, SWEPT_PAIRS = (5.0, 10.0, 20.0, 30.0), 200
-SIGNIFICANT = 0.05
 EXAMPLES = 8
 GATED = ("smollm2-tiny",)
 """Families whose neurons can be read at two sites."""
@@ -60,11 +60,11 @@ class Steps:
     def __init__(self, total: int) -> None:
         self.done, self.total = 0, total
 
-    def run(self, title: str, work: Callable[[], Any], record: Path | None = None, **must_equal: Any) -> None:
-        """Do a step, unless its run record shows that it finished with just these settings."""
+    def run(self, title: str, work: Callable[[], Any], record: Path | None = None, **expected: Any) -> None:
+        """Do a step, unless its run record shows that it finished with these settings."""
         self.done += 1
         label = f"[{self.done:2}/{self.total}] {title}"
-        if record is not None and is_finished(record, must_equal):
+        if record is not None and is_finished(record, **expected):
             tell(f"{label}: finished before, reused")
             return
         tell(label)
@@ -78,34 +78,20 @@ def n_steps(config: DemoConfig) -> int:
     return (5 if config.family in GATED else 4) * len(OBJECTIVES) + 1 + 2 + 2 + 1
 
 
-def is_finished(record: Path, must_equal: dict[str, Any]) -> bool:
-    """Whether a run record exists and holds every given value, in `config` as a whole or at its top level."""
-    if not record.is_file():
-        return False
-    found = read_json(record, "run record")
-    for name, value in must_equal.items():
-        held = found.get(name)
-        if name == "config":
-            held = {key: held.get(key) for key in value}
-        if held != value:
-            return False
-    return True
-
-
 def weights_sha256(model: Path) -> str:
     """Hash of a model's weights as they lie on disk."""
     return sha256_of_files(model.glob("*.safetensors"))
 
 
-def train_models(config: DemoConfig, folder: Path, steps: Steps) -> None:
+def train_models(config: DemoConfig, folder: RunFolder, steps: Steps) -> None:
     """The three reward models, from one backbone and one seed."""
     from train.__main__ import trainer_config
     from train.trainer import TrainConfig, run
 
     for objective in OBJECTIVES:
-        out = folder / "models" / objective
+        out = folder.model(objective)
         asked = TrainConfig(backbone=config.family, objective=objective, out=out, seed=config.seed, data="sample")
-        hash_on_disk = weights_sha256(out) if (out / "config.json").is_file() else None
+        hash_on_disk = weights_sha256(out) if objective in folder.models() else None
         steps.run(
             f"train the {objective} reward model",
             lambda asked=asked: run(asked, trainer_config(asked, [])),
@@ -121,30 +107,28 @@ def score_once(asked: score.ScoreConfig, title: str, steps: Steps) -> None:
     steps.run(title, lambda: score.run(asked), asked.out / RUN_FILE, config=plain(asked), weights_sha256=weights)
 
 
-def score_and_select(config: DemoConfig, folder: Path, steps: Steps) -> None:
+def score_and_select(config: DemoConfig, folder: RunFolder, steps: Steps) -> None:
     """Each model scored over its own training pairs, its top neurons, and the partition of helpful and harmless."""
     for objective in OBJECTIVES:
-        model, out = folder / "models" / objective, folder / "scores" / objective
+        model, out = folder.model(objective), folder.scores(objective)
         asked = score.ScoreConfig(model=str(model), data=f"sample:{objective}:train", out=out, top_examples=EXAMPLES)
         score_once(asked, f"score the neurons of the {objective} model", steps)
         if config.family in GATED:
-            at_gate = replace(asked, site="gate", out=folder / "scores" / f"{objective}-gate")
+            at_gate = replace(asked, site="gate", out=folder.scores(objective, "gate"))
             score_once(at_gate, f"score the {objective} model at the gate", steps)
-    sets = folder / "sets"
     for objective in OBJECTIVES:
-        chosen = select.SelectConfig(
-            scores=folder / "scores" / objective, top=config.top, out=sets / f"{objective}.json"
-        )
+        chosen = select.SelectConfig(scores=folder.scores(objective), top=config.top, out=folder.neuron_set(objective))
         steps.run(f"select the top {config.top:g} % of the {objective} model", lambda chosen=chosen: select.run(chosen))
-    split = select.SelectConfig(helpful=sets / "helpful.json", harmless=sets / "harmless.json", out=sets)
+    helpful, harmless = (folder.neuron_set(name) for name in ("helpful", "harmless"))
+    split = select.SelectConfig(helpful=helpful, harmless=harmless, out=helpful.parent)
     steps.run("split into helpful_only, harmless_only and shared", lambda: select.run(split))
 
 
-def switch_off(folder: Path, steps: Steps) -> None:
+def switch_off(folder: RunFolder, steps: Steps) -> None:
     """Every model intact and with each set off beside random sets; the mixed one again for a range of shares."""
-    studied = study.StudyConfig(runs=folder, data=[DATA], out=folder / "study", controls=["uniform"], draws=1)
+    studied = study.StudyConfig(runs=folder.path, data=[DATA], out=folder.study.path, controls=["uniform"], draws=1)
     steps.run("switch off every set, and a random one of its size, in every model", lambda: study.run(studied))
-    model, scores, out = folder / "models" / "mixed", folder / "scores" / "mixed", folder / "sweep"
+    model, scores, out = folder.model("mixed"), folder.scores("mixed"), folder.sweep
     swept = sweep.SweepConfig(
         model=str(model), scores=scores, data=DATA, out=out, limit=SWEPT_PAIRS, tops=list(SWEPT_TOPS), draws=2
     )
@@ -157,16 +141,16 @@ def switch_off(folder: Path, steps: Steps) -> None:
     )
 
 
-def vary(config: DemoConfig, folder: Path, steps: Steps) -> None:
+def vary(config: DemoConfig, folder: RunFolder, steps: Steps) -> None:
     """Each model with the neurons off that the paper's code would take, beside those taken here."""
     for objective in OBJECTIVES:
-        model = folder / "models" / objective
+        model = folder.model(objective)
         varied = variants.VariantsConfig(
             model=str(model),
-            scores=folder / "scores" / objective,
-            gate_scores=folder / "scores" / f"{objective}-gate" if config.family in GATED else None,
+            scores=folder.scores(objective),
+            gate_scores=folder.scores(objective, "gate") if config.family in GATED else None,
             data=f"sample:{objective}:test",
-            out=folder / "variants" / objective,
+            out=folder.variants(objective),
             top=config.top,
             limit=VARIED_PAIRS,
         )
@@ -179,12 +163,12 @@ def vary(config: DemoConfig, folder: Path, steps: Steps) -> None:
         )
 
 
-def draw(config: DemoConfig, folder: Path, steps: Steps) -> None:
+def draw(config: DemoConfig, folder: RunFolder, steps: Steps) -> None:
     """The depth figures of the three objectives and of the partition."""
     for file, names in (("depth.html", OBJECTIVES), ("depth-partition.html", PARTS)):
         asked = depth.DepthConfig(
-            sets=[folder / "sets" / f"{name}.json" for name in names],
-            out=folder / "figures" / file,
+            sets=[folder.neuron_set(name) for name in names],
+            out=folder.figures / file,
             title=f"Top {config.top:g} % neurons of {config.family} reward models",
         )
         steps.run(f"draw {file}", lambda asked=asked: depth.run(asked))
@@ -195,27 +179,27 @@ def percent(accuracy: dict[str, Any]) -> str:
     return f"{100 * accuracy['accuracy']:.1f} [{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]"
 
 
-def accuracy_table(folder: Path) -> pd.DataFrame:
+def accuracy_table(folder: RunFolder) -> pd.DataFrame:
     """Held-out accuracy of each model on its own objective."""
     rows = []
     for objective in OBJECTIVES:
-        record = read_json(folder / "models" / objective / RUN_FILE, "run record")
-        held_out = record["results"]["held_out"]
+        record = RunRecord.load(folder.model(objective) / RUN_FILE)
+        held_out = record.results["held_out"]
         rows.append(
             {
                 "model": objective,
                 "held-out pairs": held_out["n"],
                 "accuracy %, 95 % interval": percent(held_out),
                 "beats 50 %": "yes" if held_out["low"] > 0.5 else "not shown",
-                "training s": round(record["seconds"]),
+                "training s": round(record.seconds),
             }
         )
     return pd.DataFrame(rows)
 
 
-def depth_summary(folder: Path) -> pd.DataFrame:
+def depth_summary(folder: RunFolder) -> pd.DataFrame:
     """Share of each set's neurons in the thirds of the layers."""
-    sets = [NeuronSet.load(folder / "sets" / f"{name}.json") for name in (*OBJECTIVES, *PARTS)]
+    sets = [NeuronSet.load(folder.neuron_set(name)) for name in (*OBJECTIVES, *PARTS)]
     table = depth.depth_table(sets)
     wide = (100 * table.pivot(index="set", columns="bucket", values="share")).round(0)
     wide.insert(0, "neurons", table.groupby("set")["neurons"].first())
@@ -242,17 +226,17 @@ def surviving(table: pd.DataFrame) -> str:
     """Which sets change the mixed model's accuracy by more than chance, of the effects table."""
     tested = table[(table["objective"] == "mixed") & (table["against"] == INTACT)]
     tested = tested[tested["condition"].isin(SETS_OFF)]
-    found = tested[tested["p_holm"] < SIGNIFICANT]
+    found = tested[tested["p_holm"] < ALPHA]
     named = [f"{row.condition} on {row.subtask} ({100 * row.difference:+.1f} points)" for row in found.itertuples()]
     return f"{'; '.join(named) or 'none'} (McNemar's exact test, Holm's correction over {len(tested)} tests)"
 
 
-def summary(config: DemoConfig, folder: Path) -> str:
+def summary(config: DemoConfig, folder: RunFolder) -> str:
     """What came out, for somebody who sees it for the first time."""
-    sets = {name: NeuronSet.load(folder / "sets" / f"{name}.json") for name in ("helpful", "harmless")}
+    sets = {name: NeuronSet.load(folder.neuron_set(name)) for name in ("helpful", "harmless")}
     shared = overlap(sets["helpful"], sets["harmless"])
     layers = sets["helpful"].n_layers
-    read = read_study(folder / "study")
+    read = read_study(folder.study.path)
     groups = {objective: cells for (_, _, objective, _), cells in read.groups().items()}
     uniform = ", ".join(f"{name} {100 * share:.0f}" for name, share in depth.uniform_depth(layers).items())
     parts = [
@@ -269,7 +253,7 @@ def summary(config: DemoConfig, folder: Path) -> str:
         "   `random`: as many neurons drawn at random, switched off instead. A change that a random set brings too,\n"
         "   or one smaller than the intervals, says nothing about the set. These are tiny models trained on 1,100\n"
         "   pairs: they show how to read the results, not how language models work.",
-        f"Results: {folder}   Report: {folder}/report/report.html",
+        f"Results: {folder.path}   Report: {folder.report}/report.html",
     ]
     return "\n\n".join(parts)
 
@@ -281,7 +265,7 @@ def run(config: DemoConfig) -> str:
         RequestError: if the family is not one of the tiny backbones.
     """
     require_one_of("family", config.family, TINY_BACKBONES)
-    folder, steps, started = config.out / config.family, Steps(n_steps(config)), time.perf_counter()
+    folder, steps, started = RunFolder(config.out / config.family), Steps(n_steps(config)), time.perf_counter()
     if config.out.exists() and not config.out.is_dir():
         raise RequestError(f"--out {config.out} is a file")
     train_models(config, folder, steps)
@@ -289,7 +273,7 @@ def run(config: DemoConfig) -> str:
     switch_off(folder, steps)
     vary(config, folder, steps)
     draw(config, folder, steps)
-    wanted = report.ReportConfig(runs=folder, out=folder / "report", latex=True)
+    wanted = report.ReportConfig(runs=folder.path, out=folder.report, latex=True)
     steps.run("write the report", lambda: report.run(wanted))
     tell(f"done in {time.perf_counter() - started:.0f} s\n")
     return summary(config, folder)

@@ -12,14 +12,12 @@ from typing import Any, Literal
 from simple_parsing import field
 
 from tension_lens.artifacts.files import require_writable
-from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.artifacts.layout import EXAMPLES_FILE, RUN_FILE, SCORES_FILE
 from tension_lens.cli import parse, run_command
 from tension_lens.console import run_through
 from tension_lens.constants import SCOPES, SITES, require_one_of
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, open_run
-from tension_lens.neurons.examples import EXAMPLES_FILE
-from tension_lens.neurons.scores import SCORES_FILE
 from tension_lens.passes.activations import finish_scores, stream_statistics
 from tension_lens.passes.top_examples import ExampleAccumulator
 

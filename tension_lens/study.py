@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tension_lens.artifacts.files import read_json, require_writable
-from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.artifacts.layout import RUN_FILE, SCORES_FILE
 from tension_lens.cli import parse, run_command
 from tension_lens.console import run_through, tell
 from tension_lens.constants import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
@@ -26,7 +26,7 @@ from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, open_run
 from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.controls import control_set
-from tension_lens.neurons.scores import SCORES_FILE, NeuronScores
+from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 from tension_lens.passes.rewards import item_rewards, stream_rewards
 

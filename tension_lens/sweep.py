@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tension_lens.artifacts.files import atomic_write, require_writable
-from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.artifacts.layout import RUN_FILE, SWEEP_FILE
 from tension_lens.cli import parse, run_command
 from tension_lens.console import run_through
-from tension_lens.constants import CHANGE_STATISTIC
+from tension_lens.constants import CHANGE_STATISTIC, RANDOM
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, open_run
 from tension_lens.metrics.accuracy import accuracy_of
@@ -27,8 +27,6 @@ from tension_lens.neurons.selectors import SELECTORS, select_neurons
 from tension_lens.neurons.sets import NeuronSet, require_percent
 from tension_lens.passes.rewards import item_rewards, stream_rewards
 
-SWEEP_FILE = "sweep.csv"
-RANDOM = "random"
 DEFAULT_STATISTICS = ("mean_abs", "mean", CHANGE_STATISTIC)
 Choice = tuple[str, float, int]
 """Selector or `random`, share in percent, draw."""

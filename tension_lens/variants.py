@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tension_lens.artifacts.files import atomic_write, require_writable
-from tension_lens.artifacts.record import RUN_FILE
+from tension_lens.artifacts.layout import RUN_FILE, VARIANTS_FILE
 from tension_lens.cli import parse, run_command
 from tension_lens.console import run_through, tell
-from tension_lens.constants import SITES
+from tension_lens.constants import INTACT, RANDOM, SITES
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, open_run
 from tension_lens.metrics.accuracy import accuracy_of
@@ -24,12 +24,10 @@ from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
 from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.controls import control_set
 from tension_lens.neurons.overlap import jaccard
-from tension_lens.neurons.paper_variants import INTACT, RANDOM, TOOLKIT, VARIANTS, variant_sets
+from tension_lens.neurons.paper_variants import TOOLKIT, VARIANTS, variant_sets
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet, require_percent
 from tension_lens.passes.rewards import item_rewards, stream_rewards
-
-VARIANTS_FILE = "variants.csv"
 
 
 @dataclass(frozen=True, kw_only=True)

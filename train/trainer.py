@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tension_lens.artifacts.files import require_writable, write_json
-from tension_lens.artifacts.record import RUN_FILE, RunRecord, plain
+from tension_lens.artifacts.layout import CARD_FILE, RUN_FILE
+from tension_lens.artifacts.record import RunRecord, plain
 from tension_lens.console import tell
 from tension_lens.constants import OBJECTIVES, require_one_of
 from tension_lens.data.comparisons import HH_TEMPLATE
@@ -22,7 +23,7 @@ from tension_lens.errors import RequestError
 from tension_lens.evaluate import evaluate
 from tension_lens.inputs import Opened
 from tension_lens.metrics.accuracy import Accuracy, accuracy_of
-from tension_lens.model.checkpoints import CARD_FILE, load_hugging_face, quiet_transformers, resolve_model
+from tension_lens.model.checkpoints import load_hugging_face, quiet_transformers, resolve_model
 from tension_lens.model.padding import DEFAULT_TOKEN_BUDGET
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import POOLED_TOKEN_RULE, TextTokenizer, tokenize

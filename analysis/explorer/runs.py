@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tension_lens.constants import OBJECTIVES
+from tension_lens.artifacts.layout import EXAMPLES_FILE, SCORES_FILE, RunFolder
 from tension_lens.errors import RequestError
-from tension_lens.neurons.examples import EXAMPLES_FILE
-from tension_lens.neurons.scores import SCORES_FILE, NeuronScores
+from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 
 
@@ -96,24 +95,16 @@ def find_runs(root: Path) -> dict[str, Run]:
     if not root.is_dir():
         raise RequestError(f"--runs must be a folder of runs, {root} is none; make demo makes one")
     root = root.resolve()
-    folders = [root] if (root / "models").is_dir() else []
-    folders += [path.parent for path in sorted(root.glob("*/models")) + sorted(root.glob("*/*/models"))]
-    found = (_run(folder, root) for folder in folders)
+    found = (_run(name, folder, root) for name, folder in RunFolder.find(root).items())
     runs = {run.name: run for run in found if run.models}
     if not runs:
         raise RequestError(f"no run in {root}: no folder there holds models/ with a checkpoint; make demo makes one")
     return runs
 
 
-def _run(folder: Path, root: Path) -> Run:
-    def inside(pattern: str) -> list[Path]:
-        return [path for path in sorted(folder.glob(pattern)) if path.resolve().is_relative_to(root)]
+def _run(name: str, folder: RunFolder, root: Path) -> Run:
+    def inside(paths: dict[str, Path]) -> dict[str, Path]:
+        return {name: path for name, path in paths.items() if path.resolve().is_relative_to(root)}
 
-    models = {path.parent.name: path.parent for path in inside("models/*/config.json")}
-    order = sorted(models, key=lambda name: (OBJECTIVES.index(name) if name in OBJECTIVES else len(OBJECTIVES), name))
-    return Run(
-        name=root.name if folder == root else str(folder.relative_to(root)),
-        models={name: models[name] for name in order},
-        scores={path.parent.name: path.parent for path in inside(f"scores/*/{SCORES_FILE}")},
-        sets={path.stem: path for path in inside("sets/*.json") if path.name != "run.json"},
-    )
+    scores, sets = inside(folder.finished_scores()), inside(folder.neuron_sets())
+    return Run(name, models=inside(folder.models()), scores=scores, sets=sets)

@@ -9,12 +9,11 @@ from analysis.figures.frame import Trace, condition_words, counted, finish, fram
 from analysis.figures.marks import backbone_dots, control_spans, dots
 from analysis.figures.pooling import MEANS, interval_words, members, pool_levels, whose
 from analysis.figures.style import COLOURS, CONTROL_SYMBOLS, OTHERS
-from tension_lens.constants import CONTROLS
+from tension_lens.constants import ALPHA, CONTROLS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-SIGNIFICANT = 0.05
 SUBTASK_HEIGHT = 44
 CELL = ["objective", "condition", "data"]
 ORDER = ("mixed", "helpful", "harmless")
@@ -35,7 +34,7 @@ def effects_figure(conditions: pd.DataFrame) -> "Figure":
     places = list(dict.fromkeys(rows["place"]))
     keys = [*CELL, "set", "place"]
     levels = pool_levels(rows, "difference", keys, ("before", "after", "n", "lost", "gained", "p_holm"))
-    hits = rows.assign(hit=rows["p_holm"] < SIGNIFICANT).groupby(keys, sort=False)["hit"].agg(hits="sum", tests="size")
+    hits = rows.assign(hit=rows["p_holm"] < ALPHA).groupby(keys, sort=False)["hit"].agg(hits="sum", tests="size")
     levels = levels.merge(hits.reset_index(), on=keys, how="left")
     controls = {kind: _controls(rows, kind) for kind in CONTROLS if f"{kind}_mean" in rows}
     traces: dict[str, list[Trace]] = {}
@@ -92,7 +91,7 @@ def _controls(rows: pd.DataFrame, kind: str) -> dict[tuple[str, ...], pd.DataFra
 
 def _test(row: pd.Series) -> str:
     if row["models"] > 1:
-        return f"Holm p < {SIGNIFICANT} in {row['hits']} of {row['tests']} models"
+        return f"Holm p < {ALPHA} in {row['hits']} of {row['tests']} models"
     return (
         f"{100 * row['before']:.4g} → {100 * row['after']:.4g} %, n = {row['n']:,}, lost {row['lost']:,}, gained "
         f"{row['gained']:,}, Holm p = {row['p_holm']:.3g}"
@@ -111,7 +110,7 @@ def effects_caption(conditions: pd.DataFrame) -> str:
     return (
         "Accuracy with a set of neurons off minus accuracy intact, on the same items, in percentage points, by "
         f"sub-task. {counted(conditions['n'], 'items')} a sub-task. Bars: 95 % interval, Tango's for paired shares "
-        f"over items for one model, {MEANS}. {control}Diamond: McNemar's exact p below {SIGNIFICANT} after Holm's "
+        f"over items for one model, {MEANS}. {control}Diamond: McNemar's exact p below {ALPHA} after Holm's "
         "correction over all sets and sub-tasks of a model (for a mean: in most of the models); circle: not. An effect "
         "within the spread of the controls is what losing that many neurons does, whichever they are."
     )

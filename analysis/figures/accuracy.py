@@ -11,8 +11,7 @@ from analysis.figures.marks import CONTROL_RANK, dots
 from analysis.figures.pooling import FEWEST, STUDENT, interval_words, pool, whose
 from analysis.figures.style import CLEAR, COLOURS, GREY, translucent
 from analysis.results.scores import PAPER, STRICT
-from analysis.results.study import BASELINE
-from tension_lens.constants import OBJECTIVES
+from tension_lens.constants import BASELINE, OBJECTIVES
 from tension_lens.errors import RequestError
 
 if TYPE_CHECKING:

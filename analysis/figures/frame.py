@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.figures.style import CLEAR, GREY
-from analysis.results.study import BASELINE
-from tension_lens.constants import ABLATIONS
+from tension_lens.constants import ABLATIONS, BASELINE
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -8,12 +8,11 @@ import pandas as pd
 from analysis.figures.frame import Trace, counted, finish, frame, meta_of, rounded
 from analysis.figures.marks import CONTROL_RANK
 from analysis.figures.style import GREY, INK, OTHERS, SELECTOR_LOOKS, translucent
+from tension_lens.constants import INTACT, RANDOM
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-INTACT, RANDOM = "intact", "random"
-"""What the column `selector` of a sweep says where nothing is switched off, and where random neurons are."""
 MODEL = ["run", "backbone", "seed", "objective", "data"]
 
 

@@ -8,14 +8,13 @@ import pandas as pd
 from analysis.figures.frame import Trace, counted, finish, frame, set_rows
 from analysis.figures.marks import control_spans, dots
 from analysis.figures.style import COLOURS, CONTROL_SYMBOLS
-from tension_lens.constants import OBJECTIVES
-from tension_lens.neurons.paper_variants import CLAMPED, GATE, PAPER, PERCENTILE, RANDOM, SIGNED
+from tension_lens.constants import ALPHA, OBJECTIVES, RANDOM
+from tension_lens.neurons.paper_variants import CLAMPED, GATE, PAPER, PERCENTILE, SIGNED
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 ROW_HEIGHT = 56
-SIGNIFICANT = 0.05
 POINTS = " points"
 WORDS = {
     SIGNED: "signed mean",
@@ -61,7 +60,7 @@ def _dots(rows: pd.DataFrame) -> Iterator[Trace]:
             f"Holm p = {row['p_holm']:.3g}, n = {row['n']:,}"
             for _, row in found.iterrows()
         ]
-        symbols = ["diamond" if p_holm < SIGNIFICANT else "circle" for p_holm in found["p_holm"]]
+        symbols = ["diamond" if p_holm < ALPHA else "circle" for p_holm in found["p_holm"]]
         marker = {"color": COLOURS[objective], "size": 9, "symbol": symbols}
         yield dots(found, hover, marker=marker, name=f"{objective} model", lane=lane, legendgroup=objective)
         if len(drawn):
@@ -78,7 +77,7 @@ def variants_caption(variants: pd.DataFrame) -> str:
         "Accuracy on held-out items with the neurons of a variant at zero, minus accuracy with those at zero that "
         "it is compared with: the toolkit's set (mean magnitude, exactly so many), for the clamped one the signed "
         f"mean's. The same items, {counted(variants['n'], 'items')} a model; bars are Tango's 95 % intervals for "
-        f"paired shares. Diamond: McNemar's exact p below {SIGNIFICANT} after Holm's correction over the variants "
+        f"paired shares. Diamond: McNemar's exact p below {ALPHA} after Holm's correction over the variants "
         "of a model; circle: not. Grey: random sets of the toolkit's size, mean and lowest to highest draw. A "
         "variant whose difference lies among theirs takes neurons that matter no more and no less than the "
         "toolkit's as far as these items tell. A larger set removes more of the model, whichever neurons it holds."

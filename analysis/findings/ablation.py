@@ -3,22 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.findings.wording import (
-    ALPHA,
-    FEW,
-    Finding,
-    change,
-    luck,
-    many,
-    model_name,
-    p_text,
-    percent,
-    points,
-    sentence,
-)
-from analysis.tables.effects import INTACT, KEYS
-from tension_lens.constants import CONTROLS
-from tension_lens.sweep import RANDOM as RANDOM_CHOICE
+from analysis.findings.wording import FEW, Finding, change, luck, many, model_name, p_text, percent, points, sentence
+from analysis.tables.effects import KEYS
+from tension_lens.constants import ALPHA, CONTROLS, INTACT
+from tension_lens.constants import RANDOM as RANDOM_CHOICE
 
 SET, RANDOM, UNCONTROLLED, UNCHANGED = "set", "random", "uncontrolled", "unchanged"
 """Verdicts of a change: of the set itself, not told from a random set's, without a control, not told from none."""

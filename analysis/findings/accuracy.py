@@ -4,21 +4,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from analysis.findings.wording import (
-    ALPHA,
-    FEW,
-    Finding,
-    interval,
-    luck,
-    model_name,
-    of_all,
-    percent,
-    points,
-    sentence,
-    span,
-)
+from analysis.findings.wording import FEW, Finding, interval, luck, model_name, of_all, percent, points, sentence, span
 from analysis.results.scores import STRICT
-from analysis.results.study import BASELINE
+from tension_lens.constants import ALPHA, BASELINE
 from tension_lens.metrics.paired import holm
 
 OWN = {"helpful": ("helpful",), "harmless": ("harmless",), "mixed": ("helpful", "harmless")}

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.findings.wording import ALPHA, FEW, Finding, many, of_all, span
-from tension_lens.constants import BUCKETS, OBJECTIVES
+from analysis.findings.wording import FEW, Finding, many, of_all, span
+from tension_lens.constants import ALPHA, BUCKETS, OBJECTIVES
 from tension_lens.metrics.paired import holm
 from tension_lens.neurons.depth import depth_shares, uniform_depth
 from tension_lens.neurons.sets import NeuronSet

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-ALPHA = 0.05
-"""Of every statement that something differs; intervals are of 95 %."""
+from tension_lens.constants import ALPHA
+
 FEW = 6
 """Up to so many results are told one by one; more are counted."""
 

@@ -9,10 +9,9 @@ import pandas as pd
 from analysis.paper.published import MEAN, POOLED, SOURCE, TABLES, PublishedTable, load, paper_backbones
 from analysis.paper.subtasks import IDENTITY, PERCENT, by_paper_name, paper_changes, paper_retention, paper_scores
 from analysis.results.folder import Results
-from analysis.results.study import BASELINE
 from analysis.tables.depth import depth_table
 from analysis.tables.neurons import LAYERS_FIRST
-from tension_lens.constants import CHANGE_STATISTIC, OBJECTIVES, PARTS
+from tension_lens.constants import BASELINE, CHANGE_STATISTIC, OBJECTIVES, PARTS
 from tension_lens.data.benchmarks import PAPER_SUBTASKS
 
 __all__ = [
@@ -94,7 +93,7 @@ def with_backbones(table: pd.DataFrame, results: Results) -> pd.DataFrame:
     known: dict[str, tuple[str, str]] = {}
     if len(results.training):
         for run, backbone, seed in results.training[["run", "backbone", "seed"]].itertuples(index=False):
-            folder = results.run_folders[run].name
+            folder = results.run_folders[run].path.name
             known[run] = known[folder] = (str(backbone), str(seed))
     both = [known.get(str(run)) or _named_by_folder(str(run)) for run in table["runs"]]
     return table.assign(backbone=[one for one, _ in both], seed=[seed for _, seed in both])

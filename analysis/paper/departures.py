@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from analysis.findings.wording import ALPHA, interval, many, of_all, percent, points, sentence, span
+from analysis.findings.wording import interval, many, of_all, percent, points, sentence, span
 from analysis.paper import measured
 from analysis.paper.departure import UNSEEN, Departure
 from analysis.paper.measured import ScoredModel, scored_models
-from analysis.results.folder import AT_SITE, Results
-from tension_lens.neurons.paper_variants import CLAMPED, GATE, PERCENTILE, RANDOM, SIGNED, TOOLKIT, VARIANTS
+from analysis.results.folder import Results
+from tension_lens.artifacts.layout import SITE_SUFFIXES
+from tension_lens.constants import ALPHA, RANDOM
+from tension_lens.neurons.paper_variants import CLAMPED, GATE, PERCENTILE, SIGNED, TOOLKIT, VARIANTS
 
 NO_SCORES = (
     "no neuron scores are among the results; `python -m tension_lens.score --model DIR --data SPEC --out "
@@ -118,8 +120,7 @@ def _site(models: list[ScoredModel], at_gate: list[ScoredModel], variants: pd.Da
         here = (
             f"Not known: no model was scored at both sites; `python -m tension_lens.score --model "
             f"{one.metadata.get('model', 'DIR')} --data {one.metadata.get('data', 'SPEC')} --site gate --out "
-            f"{gated[0].run}/scores/{gated[0].objective}{AT_SITE['gate']}` below the folder of runs adds the other to "
-            "one."
+            f"{gated[0].run}/scores/{gated[0].objective}{SITE_SUFFIXES['gate']}` adds the other site to one."
         )
     elif models:
         here = f"Nothing: none of the {many(len(models), 'model')} has a gate, so both sites are one."

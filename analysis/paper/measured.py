@@ -8,10 +8,9 @@ from jaxtyping import Bool, Float
 
 from analysis.results.folder import Results, scores_folders
 from analysis.results.scores import STRICT
-from analysis.results.study import BASELINE
-from tension_lens.artifacts.files import read_json
-from tension_lens.artifacts.record import RUN_FILE
-from tension_lens.constants import BUCKETS, OBJECTIVES
+from tension_lens.artifacts.layout import RUN_FILE
+from tension_lens.artifacts.record import RunRecord
+from tension_lens.constants import BASELINE, BUCKETS, OBJECTIVES
 from tension_lens.neurons.depth import depth_shares
 from tension_lens.neurons.paper_variants import taken_by_percentile
 from tension_lens.neurons.rmsd import rmsd
@@ -196,7 +195,7 @@ def lengths(results: Results) -> pd.DataFrame:
     for run, folder in results.run_folders.items():
         for objective, path in scores_folders(folder).items():
             if (path / RUN_FILE).is_file():
-                counts = read_json(path / RUN_FILE, "run record")["counts"]
+                counts = RunRecord.load(path / RUN_FILE).counts
                 dropped, truncated = counts.get("dropped_too_long", 0), counts.get("truncated", 0)
                 numbers = {"kept": counts.get("kept", 0), "dropped": dropped, "truncated": truncated}
                 rows.append({"run": run, "objective": objective, **numbers})

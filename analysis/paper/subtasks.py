@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.results.scores import PAPER
-from analysis.results.study import BASELINE
+from tension_lens.constants import BASELINE
 from tension_lens.data.benchmarks import BENCHMARKS, SUBTASKS, find_subtask
 from tension_lens.data.datasets import Spec
 

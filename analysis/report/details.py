@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.report.page import Exhibit
-from analysis.results.study import BASELINE
+from tension_lens.constants import BASELINE
 
 MOST_FLIPPED = 300
 """Items listed among those that flip most often."""

@@ -13,9 +13,8 @@ from analysis.paper.subtasks import paper_changes, paper_retention, paper_scores
 from analysis.report.latex_parts import MISSING, escape, number, signed, tabular
 from analysis.results.folder import Results
 from analysis.results.scores import STRICT
-from analysis.results.study import BASELINE
 from analysis.tables.neurons import LAYERS_FIRST, OVERALL
-from tension_lens.constants import OBJECTIVES, PARTS
+from tension_lens.constants import BASELINE, OBJECTIVES, PARTS
 from tension_lens.data.benchmarks import PAPER_SUBTASKS
 
 Cell = Callable[[float | None, float | None], str]

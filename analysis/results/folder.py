@@ -1,4 +1,4 @@
-"""Find and read everything that a folder of runs holds: studies, sweeps, trainings, neuron scores and sets."""
+"""Read everything in a folder of runs: studies, sweeps, trainings, neuron scores and sets."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,99 +6,92 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.results.study import Study, finished_folders, read_study
-from tension_lens.artifacts.files import read_json
-from tension_lens.artifacts.record import RUN_FILE
+from analysis.results.study import Study, read_study
+from tension_lens.artifacts.layout import RUN_FILE, SCORES_FILE, SWEEP_FILE, VARIANTS_FILE, RunFolder, StudyFolder
+from tension_lens.artifacts.record import RunRecord
 from tension_lens.constants import OBJECTIVES, PARTS
 from tension_lens.errors import RequestError
-from tension_lens.neurons.scores import SCORES_FILE
 from tension_lens.neurons.sets import NeuronSet
-
-STUDY_FOLDER = "study"
-SWEEP_FILE, VARIANTS_FILE = "sweep.csv", "variants.csv"
-AT_SITE = {"post": "", "gate": "-gate"}
-"""What follows the objective in the name of a folder with scores, by the site at which neurons were read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a folder of runs holds; what it does not hold is empty."""
+    """The results in a folder of runs; what the folder does not hold is empty."""
 
     study: Study | None
     """The item tables of every folder named `study` (and of the folder itself, if it is one), as one study."""
-    run_folders: dict[str, Path]
-    """Folders of one backbone and seed, with scores/ and sets/, by their path below the folder of runs."""
+    run_folders: dict[str, RunFolder]
+    """Folders of one backbone and seed, by their path relative to the folder of runs."""
     sets: dict[str, dict[str, NeuronSet]]
     """By run folder and name: helpful, harmless, mixed, helpful_only, harmless_only, shared."""
     training: pd.DataFrame
     """A row for each trained model: run, backbone, seed, objective, the held-out data, accuracy, low, high, n."""
     sweeps: pd.DataFrame
-    """Rows of every sweep.csv with run, backbone, seed, objective and data beside them."""
+    """Rows of every sweep.csv, with the columns run, backbone, seed, objective and data."""
     variants: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Rows of every variants.csv with the same columns beside them."""
+    """Rows of every variants.csv, with the same columns."""
 
 
 def read_results(folder: Path) -> Results:
-    """Everything below a folder of runs.
+    """Read all results below a folder of runs.
 
     Raises:
-        RequestError: if there is no such folder, nothing in it is a result, a result is damaged, or studies do not fit
-            together (see `analysis.results.study.read_study`).
+        RequestError: if there is no such folder, it holds no result, a result is damaged, or studies do not fit
+            together (see `read_study`).
     """
     if not folder.is_dir():
         raise RequestError(f"{folder} is not a folder of runs")
-    found = sorted({path.parent for name in ("sets", "scores", "models") for path in folder.glob(f"**/{name}")})
-    run_folders = {str(path.relative_to(folder)) if path != folder else folder.name: path for path in found}
-    sets = {name: _sets(path) for name, path in run_folders.items()}
-    of_models = (_of_models(folder, name) for name in (SWEEP_FILE, VARIANTS_FILE))
-    results = Results(_study(folder), run_folders, sets, _training(run_folders), *of_models)
+    run_folders = RunFolder.find(folder)
+    studies = [study.path for study in StudyFolder.find(folder)]
+    results = Results(
+        study=read_study(*studies) if studies else None,
+        run_folders=run_folders,
+        sets={name: _sets(run) for name, run in run_folders.items()},
+        training=_training(run_folders),
+        sweeps=_tables_of_models(folder, SWEEP_FILE),
+        variants=_tables_of_models(folder, VARIANTS_FILE),
+    )
     if results.study is None and not run_folders and results.sweeps.empty and results.variants.empty:
         raise RequestError(f"{folder} holds no study, no scores or sets and no sweep; run `make demo` or the commands")
     return results
 
 
-def scores_folders(run_folder: Path, site: str = "post") -> dict[str, Path]:
+def scores_folders(run_folder: RunFolder, site: str = "post") -> dict[str, Path]:
     """The folders with neuron scores of a run folder, by objective."""
-    folders = {one: run_folder / "scores" / f"{one}{AT_SITE[site]}" for one in OBJECTIVES}
-    return {one: path for one, path in folders.items() if (path / SCORES_FILE).is_file()}
+    folders = {objective: run_folder.scores(objective, site) for objective in OBJECTIVES}
+    return {objective: path for objective, path in folders.items() if (path / SCORES_FILE).is_file()}
 
 
-def _study(folder: Path) -> Study | None:
-    found = [path for path in (folder, *sorted(folder.glob(f"**/{STUDY_FOLDER}"))) if finished_folders(path)]
-    return read_study(*found) if found else None
+def _sets(run_folder: RunFolder) -> dict[str, NeuronSet]:
+    found = run_folder.neuron_sets()
+    return {name: NeuronSet.load(found[name]) for name in (*OBJECTIVES, *PARTS) if name in found}
 
 
-def _sets(run_folder: Path) -> dict[str, NeuronSet]:
-    paths = {name: run_folder / "sets" / f"{name}.json" for name in (*OBJECTIVES, *PARTS)}
-    return {name: NeuronSet.load(path) for name, path in paths.items() if path.is_file()}
-
-
-def _training(run_folders: dict[str, Path]) -> pd.DataFrame:
+def _training(run_folders: dict[str, RunFolder]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, folder in run_folders.items():
         for objective in OBJECTIVES:
-            path = folder / "models" / objective / RUN_FILE
+            path = folder.model(objective) / RUN_FILE
             if path.is_file():
-                record = read_json(path, "run record")
-                about = {"run": name, **{key: record["config"][key] for key in ("backbone", "seed", "objective")}}
-                about["data"] = record["resolved"]["held_out"]
-                rows.append({**about, **record["results"]["held_out"]})
+                record = RunRecord.load(path)
+                about = {"run": name, **{key: record.config[key] for key in ("backbone", "seed", "objective")}}
+                rows.append({**about, "data": record.resolved["held_out"], **record.results["held_out"]})
     return pd.DataFrame(rows)
 
 
-def _of_models(folder: Path, file: str) -> pd.DataFrame:
-    """Rows of every such table, with the model and the data that the record beside it names.
+def _tables_of_models(folder: Path, file: str) -> pd.DataFrame:
+    """Rows of every such CSV file, with the model and the data that its run record names.
 
-    One without a record is not finished, or a copy, as reports have them.
+    A file without a record is unfinished, or a copy inside a report, and is left out.
     """
     frames = []
     for path in sorted(folder.glob(f"**/{file}")):
         if not (path.parent / RUN_FILE).is_file():
             continue
-        record = read_json(path.parent / RUN_FILE, "run record")
-        card = record["results"].get("model")
-        if card is None:
-            raise RequestError(f"the record beside {path} does not say its model; make it again")
-        about = {"run": str(path.parent.relative_to(folder)), **card, "data": record["resolved"]["data"]}
+        record = RunRecord.load(path.parent / RUN_FILE)
+        model = record.results.get("model")
+        if model is None:
+            raise RequestError(f"the run record of {path} does not name its model; run the command again")
+        about = {"run": str(path.parent.relative_to(folder)), **model, "data": record.resolved["data"]}
         frames.append(pd.read_csv(path).assign(**about))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

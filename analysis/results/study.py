@@ -14,14 +14,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from analysis.results.scores import score_rows
-from tension_lens.artifacts.files import read_json
-from tension_lens.artifacts.record import RUN_FILE
-from tension_lens.constants import OBJECTIVES
+from tension_lens.artifacts.layout import StudyFolder
+from tension_lens.constants import BASELINE, OBJECTIVES
 from tension_lens.errors import RequestError
 from tension_lens.metrics.distributions import Scores, score_shift_of
 from tension_lens.metrics.item_table import ItemTable, read_metadata
 
-BASELINE = "baseline"
 IDENTITY = ("backbone", "seed", "objective")
 ABOUT = ("condition", "set", "ablation", "control", "draw", "neurons", "shared_with_set")
 CellKey = tuple[str, str, str, str, str]
@@ -94,21 +92,6 @@ class Study:
         return found
 
 
-def finished_folders(study: Path) -> dict[Path, list[str]]:
-    """The conditions that the run record of each DATA folder of a study names, by DATA folder, sorted.
-
-    Raises:
-        RequestError: if a record is damaged.
-    """
-    found: dict[Path, list[str]] = {}
-    for path in sorted(study.glob(f"*/*/*/{RUN_FILE}")):
-        record = read_json(path, "run record")
-        # Records of other commands may lie as deep.
-        if isinstance(record, dict) and "conditions" in record.get("resolved", {}):
-            found[path.parent] = list(record["resolved"]["conditions"])
-    return found
-
-
 def read_study(*studies: Path) -> Study:
     """Every finished table of a study, or of several as if they were one.
 
@@ -122,7 +105,7 @@ def read_study(*studies: Path) -> Study:
     items: dict[str, Items] = {}
     scores: list[dict[str, Any]] = []
     distributions: list[dict[str, Any]] = []
-    finished = {path: names for study in studies for path, names in finished_folders(study).items()}
+    finished = [tables for study in studies for tables in StudyFolder(study).finished().values()]
     if not finished:
         raise RequestError(f"{', '.join(map(str, studies))} holds no finished tables; run tension_lens.study first")
     for paths in _by_model(finished):
@@ -137,11 +120,10 @@ def read_study(*studies: Path) -> Study:
     return Study(cells, items, scores, distributions, list(_gaps(cells, list(items))))
 
 
-def _by_model(finished: dict[Path, list[str]]) -> list[list[Path]]:
-    """The files of each model, by what the first file of each DATA folder says."""
+def _by_model(finished: list[list[Path]]) -> list[list[Path]]:
+    """The tables of each model, which the first table of each DATA folder names."""
     found: dict[tuple[str, ...], list[Path]] = {}
-    for folder, conditions in finished.items():
-        paths = [folder / f"{name}.parquet" for name in conditions]
+    for paths in finished:
         for path in paths[:1]:
             metadata = read_metadata(path)
             _require_labels(metadata, path)

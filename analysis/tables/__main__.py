@@ -14,6 +14,7 @@ from analysis.results.study import read_study
 from analysis.tables.neurons import overlap_table, rmsd_table
 from analysis.tables.study import tables_of
 from tension_lens.artifacts.files import atomic_write, require_writable
+from tension_lens.artifacts.layout import RunFolder
 from tension_lens.cli import parse, run_command
 from tension_lens.console import tell
 from tension_lens.errors import RequestError
@@ -40,13 +41,13 @@ def run(config: TablesConfig) -> dict[str, Any]:
         RequestError: if the study cannot be read, or the output cannot be written.
     """
     for folder in config.runs:
-        if not (folder / "sets").is_dir():
-            raise RequestError(f"--runs {folder} holds no sets/; give folders as `make demo` leaves them")
+        if not RunFolder(folder).neuron_sets():
+            raise RequestError(f"--runs {folder} has no neuron sets; give run folders as `make demo` writes them")
     require_writable(config.out)
     study = read_study(config.study)
     tables = tables_of(study)
     if config.runs:
-        runs = {str(folder): folder for folder in config.runs}
+        runs = {str(folder): RunFolder(folder) for folder in config.runs}
         tables |= {"rmsd": rmsd_table(runs, config.statistic), "overlap": overlap_table(runs)}
     written = {}
     for name, table in tables.items():

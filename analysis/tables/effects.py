@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.results.study import BASELINE, Cell, Study
+from analysis.results.study import Cell, Study
+from tension_lens.constants import BASELINE, INTACT
 from tension_lens.metrics.distributions import AcrossSeeds
 from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
 
 KEYS = ("backbone", "seed", "objective", "data", "condition")
-INTACT = "intact"
 
 
 def effects(study: Study) -> pd.DataFrame:

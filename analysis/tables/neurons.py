@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tension_lens.artifacts.layout import RunFolder
 from tension_lens.constants import OBJECTIVES
 from tension_lens.neurons.overlap import overlap
 from tension_lens.neurons.rmsd import rmsd
-from tension_lens.neurons.scores import SCORES_FILE, NeuronScores
+from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 
 OVERALL = "all layers"
@@ -20,7 +20,7 @@ LAYERS_FIRST = "layers averaged first"
 """The paper's variant of RMSD, see `tension_lens.neurons.rmsd.Rmsd`."""
 
 
-def rmsd_table(runs: Mapping[str, Path], statistic: str) -> pd.DataFrame:
+def rmsd_table(runs: Mapping[str, RunFolder], statistic: str) -> pd.DataFrame:
     """Chosen against rejected RMSD of each objective's scores, a row for each layer and two over all of them.
 
     Columns: `runs` (the name under which the folder is given), `objective`, `statistic`, `site`, `layer` (a number,
@@ -29,9 +29,9 @@ def rmsd_table(runs: Mapping[str, Path], statistic: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, folder in runs.items():
         for objective in OBJECTIVES:
-            if not (folder / "scores" / objective / SCORES_FILE).is_file():
+            if objective not in folder.finished_scores():
                 continue
-            scores = NeuronScores.load(folder / "scores" / objective)
+            scores = NeuronScores.load(folder.scores(objective))
             found = rmsd(scores, statistic)
             about = {"runs": name, "objective": objective, "statistic": statistic, "site": scores.site}
             rows += [{**about, "layer": str(layer), "rmsd": float(one)} for layer, one in enumerate(found.by_layer)]
@@ -40,12 +40,12 @@ def rmsd_table(runs: Mapping[str, Path], statistic: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def overlap_table(runs: Mapping[str, Path]) -> pd.DataFrame:
+def overlap_table(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
     """How much each two objectives' sets share, beside what random sets of their sizes would (`Overlap`)."""
     rows: list[dict[str, Any]] = []
     for name, folder in runs.items():
-        paths = {one: folder / "sets" / f"{one}.json" for one in OBJECTIVES}
-        sets = {one: NeuronSet.load(path) for one, path in paths.items() if path.is_file()}
+        found = folder.neuron_sets()
+        sets = {one: NeuronSet.load(found[one]) for one in OBJECTIVES if one in found}
         for number, left in enumerate(OBJECTIVES):
             for right in OBJECTIVES[number + 1 :]:
                 if left in sets and right in sets:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from analysis.results.study import BASELINE, Cell, Study
+from analysis.results.study import Cell, Study
+from tension_lens.constants import BASELINE
 from tension_lens.metrics.retention import MarginComparison, Retention, Share, retained_margins, retention
 
 EVERY = "all"

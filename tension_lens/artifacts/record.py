@@ -1,16 +1,14 @@
-"""Run records, provenance and atomic writes: what makes a file on disk trustworthy."""
+"""Run records: what a command was given, what it ran with, and what it read."""
 
 import platform
 import subprocess
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tension_lens.artifacts.files import write_json
-
-RUN_FILE = "run.json"
-
+from tension_lens.artifacts.files import read_json, write_json
+from tension_lens.errors import RequestError
 
 RECORDED_PACKAGES = (
     "tension-lens", "torch", "transformer-lens", "transformers", "trl", "datasets", "tokenizers", "safetensors",
@@ -46,32 +44,60 @@ def git_state() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a command was asked, what it ran with, and what it read and dropped. Stored as `run.json`, last of all."""
+    """What a command was given, what it ran with, and what it read and dropped. Written last, as `run.json`."""
 
     command: str
     config: dict[str, Any]
     """The config as given."""
     resolved: dict[str, Any]
     """What the defaults and `auto` became."""
-    weights_sha256: str | None
-    data_sha256: str | None
-    template: str
-    pooled_token: str
+    weights_sha256: str | None = None
+    data_sha256: str | None = None
+    template: str = ""
+    pooled_token: str = ""
     """The rule that says at which token the reward is read."""
-    counts: dict[str, int]
+    counts: dict[str, int] = field(default_factory=dict)
     """Items kept, dropped (by reason), truncated; tokens."""
-    parity: float | None
+    parity: float | None = None
     """Largest absolute difference between hooked and Hugging Face rewards when the model was loaded."""
-    seconds: float
-    tokens_per_second: float
+    seconds: float = 0.0
+    tokens_per_second: float = 0.0
     results: dict[str, Any] = field(default_factory=dict)
     """Headline numbers, such as held-out accuracy."""
     versions: dict[str, str] = field(default_factory=package_versions)
     git: dict[str, Any] = field(default_factory=git_state)
 
     def save(self, path: Path) -> None:
-        """Write the record, once the files it speaks of are complete."""
+        """Write the record; call it once the files that it describes are complete."""
         write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "RunRecord":
+        """Read a record; fields that the file lacks are empty.
+
+        Raises:
+            RequestError: if the file is missing, or is not a JSON object.
+        """
+        content = read_json(path, "run record")
+        if not isinstance(content, dict):
+            raise RequestError(f"run record {path} must hold a JSON object, found {type(content).__name__}")
+        known: dict[str, Any] = {name: content[name] for name in (one.name for one in fields(cls)) if name in content}
+        return cls(**{"command": "", "config": {}, "resolved": {}, "versions": {}, "git": {}, **known})
+
+    def matches(self, **expected: Any) -> bool:
+        """Whether every given field has the expected value; of a dict only the expected keys are compared."""
+        for name, wanted in expected.items():
+            found = getattr(self, name)
+            if isinstance(wanted, dict):
+                found = {key: found.get(key) for key in wanted}
+            if found != wanted:
+                return False
+        return True
+
+
+def is_finished(path: Path, **expected: Any) -> bool:
+    """Whether a run record exists and matches: the results beside it can be reused."""
+    return path.is_file() and RunRecord.load(path).matches(**expected)
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tension_lens.constants import RM_BENCH_STYLES
 from tension_lens.data.benchmarks import Subtask, find_subtask, subtasks_of
 from tension_lens.data.comparisons import ASSISTANT_TURN, HUMAN_TURN, Comparison
 from tension_lens.data.records import DATA_ROOT_VARIABLE, Row, read_hub, read_rows
@@ -26,8 +27,6 @@ HUB_IDS = {
 }
 RM_BENCH_HUB_SPLIT = "train"
 """What the hub calls the rows of a data set that lies there as one JSON file."""
-RM_BENCH_STYLES = 3
-"""Responses on either side of an RM-Bench row: concise, detailed plain text, detailed markdown."""
 RMB_SOURCE = "github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark"
 RMB_KINDS = ("Helpfulness", "Harmlessness")
 RMB_TURNS = {"user": HUMAN_TURN, "assistant": ASSISTANT_TURN}

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from tension_lens.constants import RM_BENCH_STYLES
 from tension_lens.data.benchmarks import subtasks_of
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import Accuracy, accuracy_of
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.ragged import Ragged
 from tension_lens.metrics.scoring import (
-    STYLES,
     Score,
     accuracies,
     judge_items,
@@ -24,7 +24,7 @@ from tension_lens.metrics.scoring import (
 
 SECTIONS = ("Chat", "Chat Hard", "Safety", "Reasoning")
 TIES = "Ties"
-HARD = np.triu(np.ones((STYLES, STYLES), dtype=bool), 1)
+HARD = np.triu(np.ones((RM_BENCH_STYLES, RM_BENCH_STYLES), dtype=bool), 1)
 """The cells of RM-Bench's matrix [chosen style, rejected style] where a plainer chosen meets a fancier rejected."""
 
 
@@ -228,7 +228,12 @@ def rm_bench(table: ItemTable) -> RmBench:
         part = table.where(table.subtask == name)
         wins, longest = style_wins(part, "rewards"), style_wins(part, "tokens")
         half = np.full(len(part), 0.5)
-        cells = {"easy": HARD.T, "normal": np.eye(STYLES, dtype=bool), "hard": HARD, "average": np.ones_like(HARD)}
+        cells = {
+            "easy": HARD.T,
+            "normal": np.eye(RM_BENCH_STYLES, dtype=bool),
+            "hard": HARD,
+            "average": np.ones_like(HARD),
+        }
         # Each of easy, normal and hard has three cells: their mean is that of all nine.
         scores = {
             kind: score_items(name, wins[:, which].mean(axis=1), longest[:, which].mean(axis=1), half, half)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from tension_lens.constants import CONFIDENCE
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
 
 Credits = Float[np.ndarray, " item"] | Bool[np.ndarray, " item"]
 """Of every item 1 or true where it is judged correctly, 0 or false where not."""
-CONFIDENCE = 0.95
-"""Of every interval here, each taken alone: intervals are not widened for the size of a family."""
 HALVINGS = 60
 """Of an interval of width at most 2, which leaves less than the spacing of doubles near 1."""
 

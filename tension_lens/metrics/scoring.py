@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from tension_lens.constants import RM_BENCH_STYLES
 from tension_lens.data.benchmarks import PAPER_SUBTASKS, SUBTASKS, find_subtask
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import Accuracy, accuracy_of
 from tension_lens.metrics.item_table import ItemTable
-
-STYLES = 3
-"""RM-Bench writes each response concisely, in detail, and in detail with markdown, in this order."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def style_wins(table: ItemTable, of: str) -> Bool[np.ndarray, "item chosen_style
     Raises:
         RequestError: if an item does not have three responses on each side.
     """
-    chosen, rejected = (getattr(table, f"{side}_{of}").matrix(STYLES) for side in ("chosen", "rejected"))
+    chosen, rejected = (getattr(table, f"{side}_{of}").matrix(RM_BENCH_STYLES) for side in ("chosen", "rejected"))
     wins: Bool[np.ndarray, "item chosen_style rejected_style"] = chosen[:, :, None] > rejected[:, None, :]
     return wins
 
@@ -150,7 +148,7 @@ def diagonal(name: str, table: ItemTable) -> Score:
     )
     half = np.full(len(table), 0.5)
     score = score_items(name, credit, longest, random_rate=half, chance=half)
-    return replace(score, accuracy=replace(score.accuracy, n=STYLES * len(table)))
+    return replace(score, accuracy=replace(score.accuracy, n=RM_BENCH_STYLES * len(table)))
 
 
 def require_known_subtasks(benchmark: str, table: ItemTable) -> list[str]:

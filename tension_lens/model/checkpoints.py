@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from tension_lens.artifacts.files import read_json
+from tension_lens.artifacts.layout import CARD_FILE
 from tension_lens.data.comparisons import HH_TEMPLATE, check_template
 from tension_lens.errors import RequestError
 from tension_lens.model.tokenization import TextTokenizer
-
-CARD_FILE = "reward_model.json"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tension_lens.constants import ACTIVATION_FUNCTIONS
 from tension_lens.errors import RequestError
 
 with warnings.catch_warnings():
@@ -20,7 +21,6 @@ with warnings.catch_warnings():
     from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights, convert_llama_weights
 
 SUPPORTED = {"gpt2": "GPT-2", "llama": "Llama, which is SmolLM2's"}
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
 
 
 def _require(holds: bool, setting: str, found: Any) -> None:
@@ -33,7 +33,7 @@ def _require(holds: bool, setting: str, found: Any) -> None:
 def _gpt2_config(hf: Any) -> dict[str, Any]:
     _require(hf.scale_attn_weights, "scale_attn_weights", hf.scale_attn_weights)
     _require(not hf.add_cross_attention, "add_cross_attention", hf.add_cross_attention)
-    _require(hf.activation_function in ACTIVATIONS, "activation_function", hf.activation_function)
+    _require(hf.activation_function in ACTIVATION_FUNCTIONS, "activation_function", hf.activation_function)
     return {
         "d_head": hf.n_embd // hf.n_head,
         "d_mlp": hf.n_inner or 4 * hf.n_embd,
@@ -50,7 +50,7 @@ def _llama_config(hf: Any) -> dict[str, Any]:
     _require(rope.get("rope_type", "default") == "default", "rope_type", rope.get("rope_type"))
     _require(not hf.attention_bias, "attention_bias", hf.attention_bias)
     _require(not hf.mlp_bias, "mlp_bias", hf.mlp_bias)
-    _require(hf.hidden_act in ACTIVATIONS, "hidden_act", hf.hidden_act)
+    _require(hf.hidden_act in ACTIVATION_FUNCTIONS, "hidden_act", hf.hidden_act)
     grouped = hf.num_key_value_heads != hf.num_attention_heads
     return {
         "d_head": hf.head_dim,

@@ -9,14 +9,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tension_lens.artifacts.files import atomic_write
+from tension_lens.artifacts.layout import EXAMPLES_FILE
 from tension_lens.constants import SIDES
 from tension_lens.errors import RequestError
 
 if TYPE_CHECKING:
     pass
-
-
-EXAMPLES_FILE = "examples.safetensors"
 
 
 _TENSORS = {"value": np.float32, "item": np.int32, "side": np.int8, "response": np.int16, "position": np.int32}

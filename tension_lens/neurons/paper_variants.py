@@ -5,19 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from tension_lens.constants import INTACT
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet, top_percent
 
-INTACT, TOOLKIT, SIGNED, GATE, PERCENTILE, CLAMPED, PAPER, RANDOM = (
-    "intact",
-    "toolkit",
-    "signed mean",
-    "gate",
-    "percentile",
-    "clamped",
-    "paper",
-    "random",
-)
+TOOLKIT, SIGNED, GATE = "toolkit", "signed mean", "gate"
+PERCENTILE, CLAMPED, PAPER = "percentile", "clamped", "paper"
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from tension_lens.artifacts.files import atomic_write
+from tension_lens.artifacts.layout import SCORES_FILE
 from tension_lens.constants import OPTIONAL_STATISTICS, SIDES, STATISTICS, require_one_of
 from tension_lens.errors import RequestError
 
 if TYPE_CHECKING:
     pass
-
-
-SCORES_FILE = "scores.safetensors"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from analysis.paper.departures import departure_table, departures
 from analysis.paper.measured import ScoredModel, taken_exactly
 from analysis.results.folder import Results
 from tension_lens.artifacts.files import write_json
+from tension_lens.artifacts.layout import RunFolder
 from tension_lens.constants import SIDES, STATISTICS
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet, top_percent
@@ -38,7 +39,8 @@ def model(scores, run="run", objective="mixed"):
 
 
 def results_of(folders=None, sets=None, variants=NOTHING):
-    return Results(None, folders or {}, sets or {}, NOTHING, NOTHING, variants)
+    folders = {name: RunFolder(path) for name, path in (folders or {}).items()}
+    return Results(None, folders, sets or {}, NOTHING, NOTHING, variants)
 
 
 def by_name(found):

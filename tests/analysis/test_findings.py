@@ -14,6 +14,7 @@ from analysis.findings.wording import change, luck, many, of_all, p_text, span
 from analysis.results.folder import Results
 from analysis.results.study import read_study
 from analysis.tables.study import tables_of
+from tension_lens.artifacts.layout import RunFolder
 from tension_lens.neurons.sets import NeuronSet
 
 NOTHING = pd.DataFrame()
@@ -180,7 +181,9 @@ def of_sets(helpful, harmless):
     sizes = {"left_neurons": len(helpful), "right_neurons": len(harmless)}
     about = {"runs": "run", "left": "helpful", "right": "harmless", **sizes}
     tables = {"overlap": pd.DataFrame([{**about, **asdict(overlap(helpful, harmless))}])}
-    results = Results(None, {"run": Path()}, {"run": {"helpful": helpful, "harmless": harmless}}, NOTHING, NOTHING)
+    results = Results(
+        None, {"run": RunFolder(Path())}, {"run": {"helpful": helpful, "harmless": harmless}}, NOTHING, NOTHING
+    )
     return lead_paragraph(results, tables), findings(results, tables)
 
 
@@ -206,7 +209,7 @@ def test_sets_that_share_and_lie_deep_are_said_to():
 
 
 def test_with_nothing_the_paragraph_says_what_is_missing():
-    results = Results(None, {"run": Path()}, {}, NOTHING, NOTHING)
+    results = Results(None, {"run": RunFolder(Path())}, {}, NOTHING, NOTHING)
     lead, lines = lead_paragraph(results, {}), findings(results, {})
     assert "without any judged item" in lead
     assert "No set was switched off" in lead
@@ -222,7 +225,7 @@ def test_held_out_pairs_are_judged_against_one_half():
             {**about, "objective": "harmless", "accuracy": 0.52, "low": 0.471, "high": 0.568},
         ]
     )
-    results = Results(None, {"r": Path()}, {}, training, NOTHING)
+    results = Results(None, {"r": RunFolder(Path())}, {}, training, NOTHING)
     assert (
         "1 of 2 accuracies lie above chance with the whole 95 % interval, 1 cannot be told from it"
         in lead_paragraph(results, {})
@@ -237,7 +240,7 @@ def test_many_accuracies_are_counted_beside_what_luck_would_bring():
     about = {"run": "r", "backbone": "tiny", "objective": "helpful", "data": "sample", "n": 400}
     numbers = {"accuracy": 0.52, "low": 0.47, "high": 0.57}
     training = pd.DataFrame([{**about, **numbers, "seed": seed} for seed in range(80)])
-    lines = findings(Results(None, {"r": Path()}, {}, training, NOTHING), {})
+    lines = findings(Results(None, {"r": RunFolder(Path())}, {}, training, NOTHING), {})
     # 2.5 % of 80.
     assert any(
         "none of 80 accuracies lie above chance" in line and "luck would put about 2 of the 80" in line

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from analysis.report.latex import latex_tables
 from analysis.report.latex_parts import escape, number, signed, tabular
 from analysis.results.folder import Results
+from tension_lens.artifacts.layout import RunFolder
 from tension_lens.constants import PARTS
 from tension_lens.data.benchmarks import PAPER_SUBTASKS
 
@@ -21,7 +22,8 @@ HOSTILE = 'a_b & 50% #1 {x} $y$ \\input{/etc/passwd} ~^ [z] * "q" <s> | é\n%'
 
 
 def results_of(folders=None, training=NOTHING):
-    return Results(None, folders or {}, {}, training, NOTHING)
+    folders = {name: RunFolder(path) for name, path in (folders or {}).items()}
+    return Results(None, folders, {}, training, NOTHING)
 
 
 def unescaped(latex, character):

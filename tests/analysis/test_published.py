@@ -9,6 +9,7 @@ from analysis.paper.beside import TABLES, beside, depth_of_runs, gaps, load, wit
 from analysis.paper.published import FOLDER, paper_backbones
 from analysis.paper.subtasks import paper_scores
 from analysis.results.folder import Results
+from tension_lens.artifacts.layout import RunFolder
 from tension_lens.data.benchmarks import PAPER_SUBTASKS
 from tension_lens.errors import RequestError
 from tension_lens.neurons.sets import NeuronSet
@@ -304,6 +305,7 @@ def test_runs_are_named_by_their_training_or_their_folder(tmp_path):
         "gpt2-small-247": tmp_path / "gpt2-small-247",
         "other": tmp_path / "other",
     }
+    folders = {name: RunFolder(path) for name, path in folders.items()}
     results = Results(None, folders, {}, training, NOTHING)
     found = with_backbones(pd.DataFrame({"runs": ["first", "a/first", "gpt2-small-247", "other"]}), results)
     assert list(found["backbone"]) == ["gpt2-tiny", "gpt2-tiny", "gpt2-small", "other"]

@@ -134,7 +134,7 @@ def test_studies_on_other_items_under_one_name_are_refused(run):
 def test_a_sweep_that_does_not_say_its_model_is_refused(run):
     shutil.rmtree(run / "sweep")
     write_sweep(run / "sweep", {})
-    with pytest.raises(RequestError, match="does not say its model"):
+    with pytest.raises(RequestError, match="does not name its model"):
         read_results(run)
 
 

@@ -29,11 +29,12 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from tension_lens.artifacts.layout import CARD_FILE
 from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
 from tension_lens.data.datasets import Spec, load
 from tension_lens.errors import RequestError
 from tension_lens.model import conversion as architectures
-from tension_lens.model.checkpoints import CARD_FILE, RewardModelCard
+from tension_lens.model.checkpoints import RewardModelCard
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import TextTokenizer
 

@@ -12,12 +12,13 @@ from parts import PAIRS, byte_tokenizer, hugging_face_activations, make_reward_m
 from safetensors.numpy import load_file, save_file
 from transformers import GPT2LMHeadModel, LlamaForCausalLM
 
+from tension_lens.artifacts.layout import SCORES_FILE
 from tension_lens.constants import CHANGE_STATISTIC, OPTIONAL_STATISTICS, SCOPES, SIDES, SITES, STATISTICS
 from tension_lens.data.comparisons import Comparison, split_transcript
 from tension_lens.errors import RequestError
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import tokenize
-from tension_lens.neurons.scores import SCORES_FILE, NeuronScores
+from tension_lens.neurons.scores import NeuronScores
 from tension_lens.passes.activations import ActivationAccumulator, finish_scores, stream_statistics
 
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts import PAIRS, hugging_face_activations
 
+from tension_lens.artifacts.layout import EXAMPLES_FILE
 from tension_lens.data.comparisons import Comparison
 from tension_lens.errors import RequestError
 from tension_lens.model.tokenization import TokenizedText, tokenize
-from tension_lens.neurons.examples import EXAMPLES_FILE, TopExamples
+from tension_lens.neurons.examples import TopExamples
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.passes.activations import stream_statistics
 from tension_lens.passes.top_examples import ExampleAccumulator, places_of

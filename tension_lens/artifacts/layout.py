@@ -1,0 +1,122 @@
+"""The layout of run folders: which file is stored where. Writers and readers both take paths from here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tension_lens.artifacts.record import RunRecord
+from tension_lens.constants import OBJECTIVES
+
+RUN_FILE = "run.json"
+"""The run record of a command, in the folder of its results."""
+CARD_FILE = "reward_model.json"
+MODEL_CONFIG_FILE = "config.json"
+"""Written last: a folder without it is not a finished checkpoint."""
+SCORES_FILE = "scores.safetensors"
+EXAMPLES_FILE = "examples.safetensors"
+SWEEP_FILE = "sweep.csv"
+VARIANTS_FILE = "variants.csv"
+SITE_SUFFIXES = {"post": "", "gate": "-gate"}
+"""Suffix of a scores folder, by the site at which neurons were read."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one backbone and seed: models/, scores/, sets/, and what is made of them."""
+
+    path: Path
+
+    @classmethod
+    def find(cls, root: Path) -> "dict[str, RunFolder]":
+        """Every run folder at or below a folder, by its path relative to that folder (its name for the folder itself).
+
+        A run folder is one that holds models/, scores/ or sets/.
+        """
+        found = sorted({path.parent for name in ("sets", "scores", "models") for path in root.glob(f"**/{name}")})
+        return {str(path.relative_to(root)) if path != root else root.name: cls(path) for path in found}
+
+    def model(self, objective: str) -> Path:
+        """The checkpoint folder of an objective's model."""
+        return self.path / "models" / objective
+
+    def models(self) -> dict[str, Path]:
+        """The finished checkpoints by name, the objectives first."""
+        found = {path.parent.name: path.parent for path in sorted(self.path.glob(f"models/*/{MODEL_CONFIG_FILE}"))}
+        order = [name for name in OBJECTIVES if name in found]
+        return {name: found[name] for name in dict.fromkeys([*order, *found])}
+
+    def scores(self, objective: str, site: str = "post") -> Path:
+        """The folder of the neuron scores of an objective's model at a site."""
+        return self.path / "scores" / f"{objective}{SITE_SUFFIXES[site]}"
+
+    def finished_scores(self) -> dict[str, Path]:
+        """The folders that hold neuron scores, by name."""
+        return {path.parent.name: path.parent for path in sorted(self.path.glob(f"scores/*/{SCORES_FILE}"))}
+
+    def neuron_set(self, name: str) -> Path:
+        """The NeuronSet JSON file of a name."""
+        return self.path / "sets" / f"{name}.json"
+
+    def neuron_sets(self) -> dict[str, Path]:
+        """The NeuronSet JSON files by name."""
+        return {path.stem: path for path in sorted(self.path.glob("sets/*.json")) if path.name != RUN_FILE}
+
+    @property
+    def study(self) -> "StudyFolder":
+        """The item tables of every model and condition."""
+        return StudyFolder(self.path / StudyFolder.NAME)
+
+    @property
+    def sweep(self) -> Path:
+        """The folder of the mixed model's sweep."""
+        return self.path / "sweep"
+
+    def variants(self, objective: str) -> Path:
+        """The folder of the variants of an objective's model."""
+        return self.path / "variants" / objective
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the depth figures."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.path / "report"
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The item tables of a study: BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet, with a record in each DATA folder."""
+
+    path: Path
+    NAME = "study"
+
+    @classmethod
+    def find(cls, root: Path) -> "list[StudyFolder]":
+        """The studies with finished tables at or below a folder."""
+        folders = (cls(path) for path in (root, *sorted(root.glob(f"**/{cls.NAME}"))))
+        return [folder for folder in folders if folder.finished()]
+
+    def tables(self, backbone: str, seed: str, objective: str, data: str) -> Path:
+        """The DATA folder of one model; `data` is the file name of the data spec."""
+        return self.path / f"{backbone.replace('/', '--')}-{seed}" / objective / data
+
+    @staticmethod
+    def table(folder: Path, label: str) -> Path:
+        """The item table of a condition in a DATA folder."""
+        return folder / f"{label}.parquet"
+
+    def finished(self) -> dict[Path, list[Path]]:
+        """The item tables that the run record of each DATA folder names, by DATA folder.
+
+        Raises:
+            RequestError: if a record is damaged.
+        """
+        found = {}
+        for path in sorted(self.path.glob(f"*/*/*/{RUN_FILE}")):
+            # Records of other commands may be stored at the same depth.
+            conditions = RunRecord.load(path).resolved.get("conditions")
+            if conditions is not None:
+                found[path.parent] = [self.table(path.parent, label) for label in conditions]
+        return found

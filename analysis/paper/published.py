@@ -111,8 +111,8 @@ TABLES: dict[str, PublishedTable] = {
 @cache
 def _read(table: str) -> pd.DataFrame:
     # `None` is a setting in the table `training`, not a missing value.
-    missing = {"keep_default_na": table != "training", "float_precision": "round_trip"}
-    return pd.read_csv(FOLDER / f"{table}.csv", dtype={"caveat": str, "top": float}, **missing)
+    settings = table == "training"
+    return pd.read_csv(FOLDER / f"{table}.csv", dtype={"caveat": str, "top": float}, keep_default_na=not settings)
 
 
 def load(table: str) -> pd.DataFrame:

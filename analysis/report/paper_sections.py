@@ -6,8 +6,7 @@ import pandas as pd
 
 from analysis.figures.variants import variants_caption, variants_figure
 from analysis.paper.beside import SOURCE, TABLES, beside, gaps
-from analysis.paper.departure import Departure
-from analysis.paper.departures import departure_table, departures
+from analysis.paper.departures import Departure, departure_table, departures
 from analysis.report.page import Exhibit, Section
 from analysis.results.folder import Results
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.paper.published import MEAN, POOLED, SOURCE, TABLES, PublishedTable, load, paper_backbones
+from analysis.paper.published import MEAN, POOLED, SOURCE, TABLES, load, paper_backbones
 from analysis.paper.subtasks import IDENTITY, PERCENT, by_paper_name, paper_changes, paper_retention, paper_scores
 from analysis.results.folder import Results
 from analysis.tables.depth import depth_table
@@ -14,18 +14,7 @@ from analysis.tables.neurons import LAYERS_FIRST
 from tension_lens.constants import BASELINE, CHANGE_STATISTIC, OBJECTIVES, PARTS
 from tension_lens.data.benchmarks import PAPER_SUBTASKS
 
-__all__ = [
-    "MEAN",
-    "POOLED",
-    "SOURCE",
-    "TABLES",
-    "PublishedTable",
-    "beside",
-    "depth_of_runs",
-    "gaps",
-    "load",
-    "with_backbones",
-]
+__all__ = ["SOURCE", "TABLES", "beside", "depth_of_runs", "gaps", "load", "with_backbones"]
 
 DERIVED = "derived: the mean of the six published values, which is not printed"
 METHODS = {"magnitude": "mean", "change": CHANGE_STATISTIC, "random": "random", "none": "intact"}

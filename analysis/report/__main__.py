@@ -97,5 +97,10 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     run_command("analysis.report", lambda: run(parse(ReportConfig, "analysis.report", __doc__)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Tables of the report in full, with the captions of `captions.toml`."""
+"""Tables of the report in full, with the captions of `templates/captions.toml`."""
 
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ MOST_FLIPPED = 300
 CHANGES = ("difference", "uniform_mean", "layer_mean", "activation_mean")
 """Columns of differences."""
 CAPTIONS: dict[str, dict[str, str]] = tomllib.loads(
-    (files("analysis") / "report" / "captions.toml").read_text("utf-8")
+    (files("analysis") / "report" / "templates" / "captions.toml").read_text("utf-8")
 )
 
 

@@ -83,7 +83,8 @@ def _over_backbones(rows: pd.DataFrame, value: str, column: str, show: Cell) -> 
     if len(backbones) == 1:
         return f"{backbones[0]}, {_seeds(rows)}", _by_subtask(rows, value, column, show)
     means = rows.groupby(["subtask", column, "backbone"], sort=False)[value].mean().reset_index()
-    return f"mean over {len(backbones)} backbones", _by_subtask(means, value, column, lambda mean, _sd: show(mean, None))
+    cells = _by_subtask(means, value, column, lambda mean, _sd: show(mean, None))
+    return f"mean over {len(backbones)} backbones", cells
 
 
 def _seeds(rows: pd.DataFrame) -> str:
@@ -121,7 +122,7 @@ def _partition(changes: pd.DataFrame) -> Iterator[tuple[str, str]]:
     rows = changes[(changes["objective"] == "mixed") & changes["set"].isin(PARTS)]
     if len(rows):
         of, cells = _over_backbones(rows, "change", "set", signed)
-        caption = f"Change of accuracy of the mixed model in percentage points with a part of the sets zero-ablated; {of}."
+        caption = f"Change of accuracy of the mixed model in percentage points with one part zero-ablated; {of}."
         yield "partition", tabular(caption, "partition", cells[[one for one in PARTS if one in cells]])
 
 

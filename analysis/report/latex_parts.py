@@ -45,7 +45,9 @@ def number(mean: float | None, sd: float | None = None, digits: int = 1, sign: s
 def signed(mean: float | None, sd: float | None = None) -> str:
     """A change in points with its sign, in a cell coloured by sign and size."""
     text = number(mean, sd, sign="+")
-    strength = 0 if mean is None or pd.isna(mean) else round(FULL * min(1.0, abs(mean) / STRONGEST))
+    if mean is None or pd.isna(mean):
+        return text
+    strength = round(FULL * min(1.0, abs(mean) / STRONGEST))
     return f"\\cellcolor{{{GAIN if mean > 0 else LOSS}!{strength}}}{text}" if strength else text
 
 

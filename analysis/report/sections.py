@@ -28,7 +28,8 @@ from analysis.tables.neurons import overlap_table, rmsd_table
 from analysis.tables.study import tables_of
 from tension_lens.constants import OBJECTIVES, PARTS
 
-Caption, Draw = Callable[[Any], str], Callable[[Any], Figure]
+Caption = Callable[[Any], str]
+Draw = Callable[[Any], Figure]
 
 STATISTIC = "mean_abs"
 """Statistic of the neuron scores that RMSD compares."""
@@ -114,7 +115,9 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
     def rows(name: str) -> pd.DataFrame:
         return tables.get(name, pd.DataFrame())
 
-    def chart(name: str, heading: str, caption: Caption, draw: Draw, table: str = "", of: Any = None) -> list[Exhibit]:
+    def chart(
+        name: str, heading: str, caption: Caption, draw: Draw, table: str = "", *, of: Any = None
+    ) -> list[Exhibit]:
         """A figure of `of`, by default of the table with its numbers; none without data."""
         table = table or name
         data = rows(table) if of is None else of
@@ -125,11 +128,12 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
     sets = {run: found for run, found in results.sets.items() if any(one in found for one in OBJECTIVES)}
     parted = {run: found for run, found in results.sets.items() if all(part in found for part in PARTS)}
     rewards = pd.DataFrame(results.study.distributions if results.study else ())
+    scores = rows("scores")
     models = chart("training", "Accuracy on held-out pairs", training_caption, training_figure)
     for kind in ("helpful", "harmless"):
-        scores = rows("scores").query("condition == @BASELINE and task_type == @kind") if "scores" in tables else ()
         caption, draw = partial(subtask_caption, task_type=kind), partial(subtask_figure, task_type=kind)
-        models += chart(f"subtasks-{kind}", f"Accuracy on {kind} sub-tasks", caption, draw, "scores", scores)
+        intact = scores[(scores["condition"] == BASELINE) & (scores["task_type"] == kind)] if len(scores) else scores
+        models += chart(f"subtasks-{kind}", f"Accuracy on {kind} sub-tasks", caption, draw, "scores", of=intact)
     tension = [
         *chart("retention", "Retention", retention_caption, retention_figure),
         *chart("margins", "Margins of retained items", margins_caption, margins_figure),
@@ -146,9 +150,9 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
         for number, (run, of_run) in enumerate(sets.items())
     ]
     neurons = [
-        *chart("depth", "Depth of the neuron sets", depth_caption, depth, "depth", sets),
+        *chart("depth", "Depth of the neuron sets", depth_caption, depth, "depth", of=sets),
         *by_layer,
-        *chart("partition", "Partition of the neuron sets", partition_caption, partition, "depth", parted),
+        *chart("partition", "Partition of the neuron sets", partition_caption, partition, "depth", of=parted),
         *chart("overlap", "Overlap of the neuron sets", overlap_caption, overlap_figure),
         *chart("rmsd", "RMSD between chosen and rejected, by layer", rmsd_caption, rmsd_figure),
     ]
@@ -156,7 +160,7 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
         *chart("effects", "Change of accuracy by sub-task", effects_caption, effects_figure, "conditions"),
         *changes_by_backbone(rows("conditions")),
         *chart("sweep", "Accuracy by fraction of neurons ablated", sweep_caption, sweep_figure, "sweeps"),
-        *chart("rewards", "Rewards before and after", density_caption, density_figure, "distributions", rewards),
+        *chart("rewards", "Rewards before and after", density_caption, density_figure, "distributions", of=rewards),
     ]
     sections = [
         Section("models", "Accuracy of the models", [], models),

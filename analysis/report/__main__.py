@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
@@ -97,7 +97,7 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command."""
     run_command("analysis.report", lambda: run(parse(ReportConfig, "analysis.report", __doc__)))
 

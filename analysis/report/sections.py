@@ -22,11 +22,10 @@ from analysis.report.details import changes_by_backbone, details, flipped
 from analysis.report.page import Exhibit, Section, filters_of
 from analysis.report.paper_sections import departures_section, published_section
 from analysis.results.folder import Results
-from analysis.results.study import BASELINE
 from analysis.tables.depth import depth_table
 from analysis.tables.neurons import overlap_table, rmsd_table
 from analysis.tables.study import tables_of
-from tension_lens.constants import OBJECTIVES, PARTS
+from tension_lens.constants import BASELINE, OBJECTIVES, PARTS
 
 Caption = Callable[[Any], str]
 Draw = Callable[[Any], Figure]
@@ -160,7 +159,9 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
         *chart("effects", "Change of accuracy by sub-task", effects_caption, effects_figure, "conditions"),
         *changes_by_backbone(rows("conditions")),
         *chart("sweep", "Accuracy by fraction of neurons ablated", sweep_caption, sweep_figure, "sweeps"),
-        *chart("rewards", "Rewards before and after", density_caption, density_figure, "distributions", of=rewards),
+        *chart(
+            "rewards", "Rewards before and after ablation", density_caption, density_figure, "distributions", of=rewards
+        ),
     ]
     sections = [
         Section("models", "Accuracy of the models", [], models),

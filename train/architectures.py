@@ -1,4 +1,4 @@
-"""The full shapes of two published backbones, for random weights where the hub cannot be reached."""
+"""Full-size configs of two published backbones, for random weights without the hub."""
 
 from transformers import GPT2Config, LlamaConfig
 
@@ -17,10 +17,10 @@ SMOLLM2_135M = {
 
 
 def gpt2_small(**changes: object) -> GPT2Config:
-    """GPT-2 small's config, with changes."""
+    """Config of GPT-2 small, with changes."""
     return GPT2Config(**{**GPT2_SMALL, **changes})
 
 
 def smollm2_135m(**changes: object) -> LlamaConfig:
-    """SmolLM2-135M's config, with changes."""
+    """Config of SmolLM2-135M, with changes."""
     return LlamaConfig(**{**SMOLLM2_135M, **changes})

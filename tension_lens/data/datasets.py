@@ -1,4 +1,4 @@
-"""From a data spec to comparisons: the embedded sample, HH-RLHF, the benchmarks, local files.
+"""Load the comparisons of a data spec: the embedded sample, HH-RLHF, benchmarks, local files.
 
 A spec is `NAME[:SUBSET[:SPLIT]]` or the path of a `.jsonl`, `.jsonl.gz`, `.json` or `.parquet` file.
 """
@@ -30,7 +30,7 @@ SAMPLE_FOLDER = Path(__file__).parent / "sample"
 
 @dataclass(frozen=True)
 class Spec:
-    """A parsed data spec; `path` for a local file, else `name` with what was said of subset and split."""
+    """A parsed data spec: `path` of a local file, or `name` with subset and split, None if not given."""
 
     name: str
     subset: str | None = None
@@ -42,15 +42,15 @@ class Spec:
         """Read a data spec.
 
         Raises:
-            RequestError: if it names no known data set, subset or split.
+            RequestError: if the dataset, subset or split is unknown.
         """
         if text.endswith(FILE_SUFFIXES):
             return cls("file", path=Path(text))
         name, *rest = text.split(":")
         if name not in NAMES or len(rest) > 2:
             raise RequestError(
-                f"unknown data spec {text!r}; known are NAME[:SUBSET[:SPLIT]] with NAME one of {', '.join(NAMES)}, "
-                f"or the path of a file that ends in {', '.join(FILE_SUFFIXES)}"
+                f"unknown data spec {text!r}; must be NAME[:SUBSET[:SPLIT]] with NAME one of {', '.join(NAMES)}, "
+                f"or the path of a file ending in {', '.join(FILE_SUFFIXES)}"
             )
         subset, split = [*rest, None, None][:2]
         if subset is not None:
@@ -60,12 +60,12 @@ class Spec:
         return cls(name, subset, split)
 
     def with_defaults(self, subset: str = "mixed", split: str = DEFAULT_SPLIT) -> "Spec":
-        """The spec with subset and split filled in where they were not said.
+        """The spec with defaults for a missing subset and split.
 
-        A benchmark's `mixed` is `all` of it, and its one split stands for `test`.
+        For a benchmark, subset `mixed` becomes `all`, and the split is its only one.
 
         Raises:
-            RequestError: if `train` is to be filled in for a benchmark, which has nothing to train on.
+            RequestError: if the default split of a benchmark is `train`, which no benchmark has.
         """
         if self.path is not None:
             return self
@@ -91,13 +91,13 @@ def _subsets(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Source:
-    """Comparisons as read, and the rows that could not be compared."""
+    """The comparisons of a dataset, and what is not in them."""
 
     comparisons: tuple[Comparison, ...]
     dropped: dict[str, int]
-    """Rows left out, by reason."""
+    """Number of invalid rows, by reason."""
     missing: tuple[str, ...] = ()
-    """Parts of the data set that were asked for as part of a whole and are not there."""
+    """Requested parts of the dataset that were not found."""
 
     @property
     def sha256(self) -> str:
@@ -109,18 +109,17 @@ class Source:
 
 
 def load(spec: Spec, data_root: Path | None = None, limit: int | None = None) -> Source:
-    """The comparisons that a data spec names.
+    """Load the comparisons of a data spec.
 
-    HH-RLHF's rows that cannot be compared are dropped and counted. A benchmark keeps every row, for its rules judge all
-    of them; so does a local file, which is the user's own.
+    Invalid rows of HH-RLHF are dropped and counted. Benchmarks and local files keep every row.
 
     Args:
-        spec: what to read; where it names no subset `mixed` (of a benchmark `all`), and no split `test`.
-        data_root: folder that mirrors the hub's files; None takes `TENSION_LENS_DATA`, and without that the hub.
-        limit: keep only the first so many.
+        spec: what to load; the default subset is `mixed` (of a benchmark `all`), the default split `test`.
+        data_root: folder that mirrors the hub's files; by default `TENSION_LENS_DATA`, or else the hub.
+        limit: keep only the first `limit` comparisons.
 
     Raises:
-        RequestError: if the data cannot be read or lacks what it must hold, naming file and row.
+        RequestError: if the data cannot be read or a row is invalid, naming file and row.
     """
     if limit is not None and limit < 1:
         raise RequestError(f"--limit must be at least 1, found {limit}")
@@ -135,7 +134,7 @@ def load(spec: Spec, data_root: Path | None = None, limit: int | None = None) ->
         comparisons, missing = load_benchmark(spec.name, str(spec.subset), _root(data_root))
         source = Source(comparisons, {}, missing)
     if not source.comparisons:
-        raise RequestError(f"data {spec} holds no comparison")
+        raise RequestError(f"data {spec} has no comparison")
     return Source(source.comparisons[:limit], source.dropped, source.missing)
 
 
@@ -151,7 +150,7 @@ def _sample(objective: str, split: str) -> list[Comparison]:
     if objective == "mixed":
         helpful, harmless = _sample("helpful", split), _sample("harmless", split)
         if split == "train":
-            # Half of each: as many pairs as a single objective has, so that the three models train equally long.
+            # Half of each: the three models train on equally many pairs.
             helpful, harmless = helpful[: len(helpful) // 2], harmless[: len(harmless) // 2]
         return [comparison for pair in zip(helpful, harmless, strict=True) for comparison in pair]
     return list(_hh_comparisons(read_rows(SAMPLE_FOLDER / f"{objective}.{split}.jsonl.gz"), None, Counter()))
@@ -189,7 +188,7 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Source:
         comparisons += _hh_comparisons(rows, part, dropped)
     if len(missing) == len(wanted):
         raise RequestError(
-            f"hh-rlhf:{subset}:{split} is not under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
+            f"hh-rlhf:{subset}:{split} not found under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
         )
     return Source(tuple(comparisons), dict(dropped), tuple(missing))
 
@@ -214,7 +213,7 @@ def _local(path: Path) -> Iterable[Comparison]:
 
 
 def _common_prompt(chosen: tuple[str, ...], rejected: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    r"""Transcripts that share their text up to the last `\n\nAssistant:`, cut there; other texts stay whole."""
+    r"""Prompt and responses of texts that agree up to their last `\n\nAssistant:`; else no prompt and whole texts."""
     cut = [split_transcript(text) for text in (*chosen, *rejected)]
     if len({prompt for prompt, _ in cut}) != 1:
         return "", chosen, rejected

@@ -1,4 +1,6 @@
-"""Transcripts are cut where the last reply begins, flaws are named, templates mean their two fields alone."""
+"""Splitting of transcripts, invalid pairs, templates."""
+
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -125,6 +127,5 @@ def test_a_template_with_both_fields_in_order_is_one(template):
     ],
 )
 def test_any_other_template_is_refused_and_shown(template):
-    with pytest.raises(ValueError, match=r"\{prompt\} once and then \{response\} once") as caught:
+    with pytest.raises(ValueError, match=re.escape(repr(template))):
         check_template(template)
-    assert repr(template) in str(caught.value)

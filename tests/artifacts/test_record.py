@@ -189,10 +189,6 @@ def some_record(**changes):
     return RunRecord(**{**settings, **changes})
 
 
-def test_a_config_becomes_plain_values():
-    assert plain(SomeConfig(Path("a/b"), base="hub/id")) == {"out": "a/b", "top": 10.0, "base": "hub/id"}
-
-
 def test_a_record_holds_what_was_asked_read_and_run(tmp_path):
     some_record().save(tmp_path / "run.json")
     found = json.loads((tmp_path / "run.json").read_text("utf-8"))

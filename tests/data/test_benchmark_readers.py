@@ -135,13 +135,8 @@ def test_reward_bench_2_gives_lists_of_responses_and_the_ids_of_ties_as_they_are
     source = read("reward-bench-2", tmp_path)
     assert ids(source) == ["ref:1", "0", "1", "tied:1", "2"]
     assert [one.task_type for one in source.comparisons] == ["unknown", "helpful", "harmless", "unknown", "helpful"]
-    assert [(len(one.chosen), len(one.rejected)) for one in source.comparisons] == [
-        (1, 2),
-        (1, 3),
-        (1, 3),
-        (3, 2),
-        (1, 3),
-    ]
+    sizes = [(len(one.chosen), len(one.rejected)) for one in source.comparisons]
+    assert sizes == [(1, 2), (1, 3), (1, 3), (3, 2), (1, 3)]
     assert source.comparisons[3] == Comparison(
         "Ties tied:1?", ("good 0", "good 1", "good 2"), ("bad 0", "bad 1"), "Ties", "unknown", "tied:1", templated=True
     )
@@ -264,18 +259,16 @@ def test_a_conversation_of_several_turns_is_a_transcript_letter_by_letter(tmp_pa
     )
 
 
+TRANSCRIPT = "\n\nHuman: Hi\n\nAssistant:  Hello. \n\nHuman: Bye\n\nAssistant: best"
+
+
 @pytest.mark.parametrize(
     ("row", "template", "expected"),
     [
         (ONE_TURN, HH_TEMPLATE, "\n\nHuman: Hi\n\nAssistant: best"),
         (ONE_TURN, "<u>{prompt}<a>{response}</a>", "<u>Hi<a>best</a>"),
-        (THREE_TURNS, HH_TEMPLATE, "\n\nHuman: Hi\n\nAssistant:  Hello. \n\nHuman: Bye\n\nAssistant: best"),
-        # A template has room for one prompt: several turns are a transcript whatever it says.
-        (
-            THREE_TURNS,
-            "<u>{prompt}<a>{response}</a>",
-            "\n\nHuman: Hi\n\nAssistant:  Hello. \n\nHuman: Bye\n\nAssistant: best",
-        ),
+        (THREE_TURNS, HH_TEMPLATE, TRANSCRIPT),
+        (THREE_TURNS, "<u>{prompt}<a>{response}</a>", TRANSCRIPT),  # a template takes one prompt only
     ],
 )
 def test_what_a_model_reads_of_a_conversation(row, template, expected, tmp_path):
@@ -297,9 +290,7 @@ def test_a_row_without_a_uid_is_named_by_its_number(tmp_path):
 
 def test_a_file_that_is_no_task_of_rmb_is_refused(tmp_path):
     rmb_folder(tmp_path, Harmlessness__S1=[ONE_TURN], Helpfulness__Chat__Gossip=[ONE_TURN])
-    with pytest.raises(
-        RequestError, match=r"data file .*Gossip\.json: unknown subset of rmb 'Helpfulness/Chat/Gossip'"
-    ):
+    with pytest.raises(RequestError, match=r"Gossip\.json.*'Helpfulness/Chat/Gossip'"):
         read("rmb", tmp_path)
 
 

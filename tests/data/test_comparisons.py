@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tension_lens.data.comparisons import (
     HH_TEMPLATE,
-    Comparison,
     check_template,
     first_human_turn,
     render,
@@ -79,12 +78,6 @@ def test_transcripts_that_start_alike_and_go_on_apart_have_one_first_turn():
 def test_each_flaw_of_a_pair_has_its_name(chosen, rejected, flaw):
     assert transcript_flaw(chosen, rejected) == flaw
     assert transcript_flaw(rejected, chosen) == flaw
-
-
-def test_a_comparison_gives_the_responses_of_each_side():
-    comparison = Comparison("p", ("a", "b"), ("c",), "s", "helpful", "0")
-    assert comparison.side("chosen") == ("a", "b")
-    assert comparison.side("rejected") == ("c",)
 
 
 def test_the_template_of_hh_rlhf_makes_its_transcripts():

@@ -98,13 +98,6 @@ def test_every_row_is_the_published_row_of_that_number(shared_data):
     assert len(seen) == 3000
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_files_carry_neither_time_nor_name(name):
-    header = (SAMPLE / name).read_bytes()[:8]
-    # RFC 1952: two magic bytes, the method, flags (a stored file name would be bit 3), four bytes of time.
-    assert header == b"\x1f\x8b\x08\x00" + bytes(4)
-
-
 def test_the_script_makes_the_shipped_files_again(shared_data, tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("make_sample", SCRIPT)
     script = importlib.util.module_from_spec(spec)

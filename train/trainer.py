@@ -18,7 +18,7 @@ from transformers.utils import logging
 from trl import RewardConfig, RewardTrainer
 
 from tension_lens.artifacts.files import require_writable, write_json
-from tension_lens.artifacts.layout import CARD_FILE, RUN_FILE
+from tension_lens.artifacts.layout import CARD_FILE, MODEL_CONFIG_FILE, RUN_FILE
 from tension_lens.artifacts.record import RunRecord
 from tension_lens.console import tell
 from tension_lens.constants import OBJECTIVES, require_one_of
@@ -193,9 +193,9 @@ def _staged(out: Path) -> Iterator[Path]:
     staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=out))
     try:
         yield staging
-        for name in (RUN_FILE, "config.json"):
+        for name in (RUN_FILE, MODEL_CONFIG_FILE):
             (out / name).unlink(missing_ok=True)
-        for path in sorted(staging.iterdir(), key=lambda path: path.name == "config.json"):
+        for path in sorted(staging.iterdir(), key=lambda path: path.name == MODEL_CONFIG_FILE):
             os.replace(path, out / path.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

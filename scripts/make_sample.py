@@ -2,9 +2,9 @@
 
     python scripts/make_sample.py --hh-rlhf DIR
 
-DIR mirrors the dataset (`harmless-base/test.jsonl.gz`, ...). The hash of the first human turn decides the split, over all
-files, so no first prompt is in both splits. Invalid rows and rows whose longer text exceeds MAX_CHARS are left out; the
-others are taken in the order of their hash. The selection depends on the rows only.
+DIR mirrors the dataset (`harmless-base/test.jsonl.gz`, ...). The hash of the first human turn decides the split, over
+all files, so no first prompt is in both splits. Invalid rows and rows whose longer text exceeds MAX_CHARS are left out;
+the others are taken in the order of their hash. The selection depends on the rows only.
 """
 
 import argparse

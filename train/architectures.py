@@ -2,7 +2,6 @@
 
 from transformers import GPT2Config, LlamaConfig
 
-GPT2_SMALL = {"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}
 SMOLLM2_135M = {
     "vocab_size": 49152,
     "max_position_embeddings": 8192,
@@ -17,8 +16,8 @@ SMOLLM2_135M = {
 
 
 def gpt2_small(**changes: object) -> GPT2Config:
-    """Config of GPT-2 small, with changes."""
-    return GPT2Config(**{**GPT2_SMALL, **changes})
+    """Config of GPT-2 small, which are transformers' defaults, with changes."""
+    return GPT2Config(**changes)
 
 
 def smollm2_135m(**changes: object) -> LlamaConfig:

@@ -163,8 +163,8 @@ def _fit(model: Any, tokenizer: Any, config: RewardConfig, train: Any, held_out:
 
 
 def _resume(config: RewardConfig) -> str | bool | None:
-    asked: str | None = config.resume_from_checkpoint
-    if asked is None or asked.lower() in ("false", "no", "0"):
+    asked: str = config.resume_from_checkpoint or "no"
+    if asked.lower() in ("false", "no", "0"):
         return None
     if asked.lower() not in ("true", "yes", "1"):
         return asked

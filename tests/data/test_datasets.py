@@ -131,16 +131,14 @@ def test_subset_defaults_to_the_files_name_and_id_to_the_rows_number(suffix, tmp
     assert [(c.prompt, c.chosen, c.rejected) for c in comparisons] == [("", (f"a{i}",), (f"b{i}",)) for i in range(3)]
 
 
-def test_columns_that_are_null_are_as_if_absent(tmp_path):
-    row = {"prompt": None, "chosen": ASKED + " a", "rejected": ASKED + " b", "subset": None, "id": None}
-    (comparison,) = read(write_rows(tmp_path / "mine.parquet", [row])).comparisons
-    assert (comparison.prompt, comparison.chosen, comparison.subtask, comparison.id) == (ASKED, (" a",), "mine", "0")
-
-
-def test_ids_and_subsets_that_are_numbers_become_words(tmp_path):
-    row = {"chosen": "a", "rejected": "b", "subset": 0, "id": 0}
-    (comparison,) = read(write_rows(tmp_path / "mine.jsonl", [row])).comparisons
-    assert (comparison.subtask, comparison.id) == ("0", "0")
+def test_null_columns_count_as_absent_and_numbers_become_strings(tmp_path):
+    rows = [
+        {"prompt": None, "chosen": ASKED + " a", "rejected": ASKED + " b", "subset": None, "id": None},
+        {"prompt": None, "chosen": "a", "rejected": "b", "subset": 0, "id": 7},
+    ]
+    first, second = read(write_rows(tmp_path / "mine.jsonl", rows)).comparisons
+    assert (first.prompt, first.chosen, first.subtask, first.id) == (ASKED, (" a",), "mine", "0")
+    assert (second.prompt, second.subtask, second.id) == ("", "0", "7")
 
 
 def test_a_transcript_without_a_prompt_column_is_cut_at_its_last_assistant_turn(tmp_path):

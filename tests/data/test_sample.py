@@ -34,12 +34,6 @@ def first_prompt(transcript):
     return tuple(transcript[len("\n\nHuman:") :].split("\n\nAssistant:")[0].split())
 
 
-@pytest.mark.parametrize("objective", ["helpful", "harmless", "mixed"])
-def test_the_sample_is_large_enough_to_train_and_to_test_on(objective):
-    assert len(sample(objective, "train")) >= 1000
-    assert len(sample(objective, "test")) >= 400
-
-
 def test_no_first_prompt_stands_in_both_splits_of_any_objectives():
     prompts = {
         split: {first_prompt(row["chosen"]) for name in FILES if f".{split}." in name for row in stored(name)}

@@ -18,16 +18,14 @@ from tension_lens.artifacts.record import RunRecord, plain
 from tension_lens.console import tell
 from tension_lens.constants import OBJECTIVES, require_one_of
 from tension_lens.data.comparisons import HH_TEMPLATE
-from tension_lens.data.datasets import Source
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
-from tension_lens.evaluate import evaluate
-from tension_lens.inputs import Opened
 from tension_lens.metrics.accuracy import Accuracy, accuracy_of
-from tension_lens.model.checkpoints import load_hugging_face, quiet_transformers, resolve_model
-from tension_lens.model.padding import DEFAULT_TOKEN_BUDGET
+from tension_lens.model.checkpoints import CARD_FILE, load_hugging_face, quiet_transformers, resolve_model
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import POOLED_TOKEN_RULE, TextTokenizer, tokenize
-from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.conditions import intact
+from tension_lens.passes.rewards import evaluate_conditions
 from train.data import require_pairs, shared_first_prompts, token_columns, train_and_held_out
 from train.settings import backbone_folder_or_id
 
@@ -68,10 +66,8 @@ def run(config: TrainConfig, trainer_config: "RewardConfig") -> dict[str, Any]:
 
     require_one_of("objective", config.objective, OBJECTIVES)
     folder = resolve_model(backbone_folder_or_id(config.backbone))
-    (spec, source), (held_spec, held_out) = train_and_held_out(
-        config.data, config.objective, config.data_root, config.held_out
-    )
-    require_pairs(source.comparisons)
+    dataset, held_out = train_and_held_out(config.data, config.objective, config.data_root, config.held_out)
+    require_pairs(dataset.comparisons)
     require_writable(config.out)
     # The head is drawn here, so the seed must be set here: the trainer seeds only after it is given a model.
     model = load_hugging_face(folder, head_seed=config.seed).requires_grad_(True)
@@ -85,10 +81,11 @@ def run(config: TrainConfig, trainer_config: "RewardConfig") -> dict[str, Any]:
 
     length = min(trainer_config.max_length or 1 << 30, model.config.max_position_embeddings)
     to_tokens = TextTokenizer(tokenizer, HH_TEMPLATE, tokenizer.pad_token_id, append_eos=True)
-    train_data = tokenize(source.comparisons, to_tokens, length, "drop")
-    held_data = tokenize(held_out.comparisons, to_tokens, length, "truncate")
-    tell(f"training on {spec}: {train_data.counts['kept']} pairs, {train_data.counts['dropped_too_long']} too long")
-    if leaked := shared_first_prompts(source, held_out):
+    train_data = tokenize(dataset, to_tokens, length, "drop")
+    held_data = tokenize(held_out, to_tokens, length, "truncate")
+    counts = train_data.counts
+    tell(f"training on {dataset.spec}: {counts['kept']} pairs, {counts['dropped_too_long']} too long")
+    if leaked := shared_first_prompts(dataset, held_out):
         tell(f"warning: {leaked} held-out pairs begin with a prompt that is also trained on")
 
     recorded = {**plain(config), "reward_config": json.loads(trainer_config.to_json_string())}
@@ -103,9 +100,9 @@ def run(config: TrainConfig, trainer_config: "RewardConfig") -> dict[str, Any]:
         "template": HH_TEMPLATE,
         "eos_appended": True,
         "pad_token_id": tokenizer.pad_token_id,
-        "data": str(spec),
-        "data_sha256": source.sha256,
-        "held_out": str(held_spec),
+        "data": dataset.spec,
+        "data_sha256": dataset.sha256,
+        "held_out": held_out.spec,
         "held_out_sha256": held_out.sha256,
     }
     with _staged(config.out) as staging:
@@ -117,18 +114,18 @@ def run(config: TrainConfig, trainer_config: "RewardConfig") -> dict[str, Any]:
     RunRecord(
         command="train",
         config=recorded,
-        resolved={"data": str(spec), "held_out": str(held_spec), "max_length": length, "dtype": str(model.dtype)},
+        resolved={"data": dataset.spec, "held_out": held_out.spec, "max_length": length, "dtype": str(model.dtype)},
         weights_sha256=hooked.weights_sha256,
-        data_sha256=source.sha256,
+        data_sha256=dataset.sha256,
         template=HH_TEMPLATE,
         pooled_token=POOLED_TOKEN_RULE,
-        counts={**train_data.counts, **{f"dropped_{reason}": n for reason, n in sorted(source.dropped.items())}},
+        counts=counts,
         parity=hooked.parity,
         seconds=seconds,
         tokens_per_second=train_data.n_tokens * trainer_config.num_train_epochs / seconds,
         results={"held_out": asdict(accuracy), "train_loss": loss, "steps": steps},
     ).save(config.out / RUN_FILE)
-    tell(f"held-out accuracy on {held_spec}: {accuracy}")
+    tell(f"held-out accuracy on {held_out.spec}: {accuracy}")
     if not accuracy.beats_chance:
         tell("warning: the 95 % interval of held-out accuracy holds 50 %, so this model is not shown to beat chance")
     return {"model": str(config.out), "held_out": asdict(accuracy), "seconds": round(seconds, 1)}
@@ -169,13 +166,11 @@ def _resume(config: "RewardConfig") -> str | bool | None:
     return True
 
 
-def held_out_accuracy(folder: Path, held_out: Source, length: int) -> tuple[Accuracy, HookedRewardModel]:
+def held_out_accuracy(folder: Path, held_out: Dataset, length: int) -> tuple[Accuracy, HookedRewardModel]:
     """Accuracy of a checkpoint on held-out pairs, through the hooked model as every later command runs it."""
     model = HookedRewardModel.from_pretrained(folder)
-    data = tokenize(held_out.comparisons, model.tokenizer, length, "truncate")
-    opened = Opened(model, held_out, data, {})
-    tables, _ = evaluate(opened, [Condition("baseline")], DEFAULT_TOKEN_BUDGET)
-    return accuracy_of(tables["baseline"].correct), model
+    tables = evaluate_conditions(model, held_out, [intact()], max_length=length)
+    return accuracy_of(tables[intact()].correct), model
 
 
 @contextmanager
@@ -184,6 +179,7 @@ def _staged(out: Path) -> Iterator[Path]:
 
     Without its config.json a folder is no model to any reader, so a checkpoint is either whole or not there.
     """
+    out.mkdir(parents=True, exist_ok=True)
     for left_by_a_killed_run in out.glob(".staging-*"):
         shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=out))

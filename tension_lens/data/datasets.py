@@ -8,7 +8,8 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from tension_lens.constants import OBJECTIVES, require_one_of
@@ -90,16 +91,21 @@ def _subsets(name: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Comparisons as read, and the rows that could not be compared."""
+class Dataset:
+    """Comparisons of one data spec, and the rows that could not be compared."""
 
     comparisons: tuple[Comparison, ...]
-    dropped: dict[str, int]
+    dropped: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
     missing: tuple[str, ...] = ()
-    """Parts of the data set that were asked for as part of a whole and are not there."""
+    """Files of the data set that were not found, where others were."""
+    spec: str = "unnamed"
+    """The data spec with its defaults filled in."""
 
-    @property
+    def __len__(self) -> int:
+        return len(self.comparisons)
+
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 over every field of every comparison, in order."""
         digest = hashlib.sha256()
@@ -108,35 +114,34 @@ class Source:
         return digest.hexdigest()
 
 
-def load(spec: Spec, data_root: Path | None = None, limit: int | None = None) -> Source:
+def load_comparisons(spec: str | Spec, data_root: Path | None = None, limit: int | None = None) -> Dataset:
     """The comparisons that a data spec names.
 
-    HH-RLHF's rows that cannot be compared are dropped and counted. A benchmark keeps every row, for its rules judge all
-    of them; so does a local file, which is the user's own.
+    HH-RLHF rows that cannot be compared are dropped and counted. Benchmarks and local files keep every row.
 
     Args:
-        spec: what to read; where it names no subset `mixed` (of a benchmark `all`), and no split `test`.
-        data_root: folder that mirrors the hub's files; None takes `TENSION_LENS_DATA`, and without that the hub.
-        limit: keep only the first so many.
+        spec: what to read. The default subset is `mixed` (of a benchmark `all`), the default split `test`.
+        data_root: folder that mirrors the hub's files. Default: `TENSION_LENS_DATA`, and without that the hub.
+        limit: keep only the first `limit` comparisons.
 
     Raises:
-        RequestError: if the data cannot be read or lacks what it must hold, naming file and row.
+        RequestError: if the data cannot be read or is malformed, naming file and row.
     """
     if limit is not None and limit < 1:
         raise RequestError(f"--limit must be at least 1, found {limit}")
-    spec = spec.with_defaults()
+    spec = (Spec.parse(spec) if isinstance(spec, str) else spec).with_defaults()
     if spec.path is not None:
-        source = Source(tuple(_local(spec.path)), {})
+        found = Dataset(tuple(_local(spec.path)))
     elif spec.name == "sample":
-        source = Source(tuple(_sample(str(spec.subset), str(spec.split))), {})
+        found = Dataset(tuple(_sample(str(spec.subset), str(spec.split))))
     elif spec.name == "hh-rlhf":
-        source = _hh_rlhf(str(spec.subset), str(spec.split), _root(data_root))
+        found = _hh_rlhf(str(spec.subset), str(spec.split), _root(data_root))
     else:
         comparisons, missing = load_benchmark(spec.name, str(spec.subset), _root(data_root))
-        source = Source(comparisons, {}, missing)
-    if not source.comparisons:
+        found = Dataset(comparisons, missing=missing)
+    if not found.comparisons:
         raise RequestError(f"data {spec} holds no comparison")
-    return Source(source.comparisons[:limit], source.dropped, source.missing)
+    return replace(found, comparisons=found.comparisons[:limit], spec=str(spec))
 
 
 def _root(data_root: Path | None) -> Path | None:
@@ -169,7 +174,7 @@ def _hh_comparisons(rows: Iterable[Row], subset: str | None, dropped: Counter[st
         yield Comparison(prompt, (reply,), (split_transcript(rejected)[1],), part, HH_TASK_TYPES[part], name)
 
 
-def _hh_rlhf(subset: str, split: str, root: Path | None) -> Source:
+def _hh_rlhf(subset: str, split: str, root: Path | None) -> Dataset:
     if subset in HH_TASK_TYPES:
         wanted = [subset]
     else:
@@ -191,7 +196,7 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Source:
         raise RequestError(
             f"hh-rlhf:{subset}:{split} is not under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
         )
-    return Source(tuple(comparisons), dict(dropped), tuple(missing))
+    return Dataset(tuple(comparisons), dict(dropped), tuple(missing))
 
 
 def _hh_file(root: Path, part: str, split: str) -> Path | None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from parts_data import SUFFIXES, write_rows
 
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Spec, load_comparisons
 from tension_lens.errors import RequestError
 
 ASKED = "\n\nHuman: Hi\n\nAssistant:"
@@ -23,7 +23,7 @@ ROWS = [
 
 
 def read(text, root=None, limit=None):
-    return load(Spec.parse(str(text)), root, limit)
+    return load_comparisons(Spec.parse(str(text)), root, limit)
 
 
 def transcript(name, reply):
@@ -445,8 +445,8 @@ def test_a_data_root_that_is_no_folder_is_refused(tmp_path, monkeypatch):
 def test_without_a_folder_and_without_the_hub_the_way_out_is_named(tmp_path):
     # A process of its own, so that the hub's client starts with an empty cache and without network.
     code = (
-        "from tension_lens.data.datasets import Spec, load\n"
-        "try: load(Spec.parse('hh-rlhf:helpful:train'))\n"
+        "from tension_lens.data.datasets import Spec, load_comparisons\n"
+        "try: load_comparisons(Spec.parse('hh-rlhf:helpful:train'))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

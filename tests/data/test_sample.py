@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tension_lens
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Spec, load_comparisons
 
 SAMPLE = Path(tension_lens.__file__).parent / "data" / "sample"
 FILES = [f"{objective}.{split}.jsonl.gz" for objective in ("helpful", "harmless") for split in ("train", "test")]
@@ -25,7 +25,7 @@ def stored(name):
 
 
 def sample(objective, split):
-    return load(Spec.parse(f"sample:{objective}:{split}")).comparisons
+    return load_comparisons(Spec.parse(f"sample:{objective}:{split}")).comparisons
 
 
 def first_prompt(transcript):
@@ -78,7 +78,7 @@ def test_mixed_is_half_of_each_for_training_and_all_held_out_pairs_for_testing()
 
 
 def test_the_sample_without_more_is_mixed_and_held_out():
-    assert load(Spec.parse("sample")).comparisons == sample("mixed", "test")
+    assert load_comparisons(Spec.parse("sample")).comparisons == sample("mixed", "test")
 
 
 def test_texts_of_the_stored_rows_reach_the_model_letter_by_letter():

@@ -31,7 +31,7 @@ from transformers import (
 
 from tension_lens.artifacts.layout import CARD_FILE
 from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Spec, load_comparisons
 from tension_lens.errors import RequestError
 from tension_lens.model import conversion as architectures
 from tension_lens.model.checkpoints import RewardModelCard
@@ -497,7 +497,7 @@ def sixteen_at_a_time(tokenizer, most):
     Each text keeps its end, where texts differ. Every batch of 16 holds all lengths up to its own longest, so that
     most texts are padded; few batches are long, because a full-sized model is slow.
     """
-    comparisons = load(Spec.parse("sample:mixed:test"), limit=64).comparisons
+    comparisons = load_comparisons(Spec.parse("sample:mixed:test"), limit=64).comparisons
     texts = [one.prompt + reply for one in comparisons for reply in (*one.chosen, *one.rejected)]
     rows = [tokenizer(text, add_special_tokens=False, verbose=False).input_ids for text in texts]
     longest = [most, most // 3, 12, 12, 8, 8, 8, 8]

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts import byte_tokenizer
+from tension_lens.model.padding import batches, padded
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Spec, load_comparisons
 from tension_lens.errors import RequestError
-from tension_lens.model.padding import batches, padded
 from tension_lens.model.tokenization import TextTokenizer, TokenizedText, pooled_position, tokenize
 
 EOS = PAD_EQUAL_TO_EOS = 0
@@ -158,7 +158,7 @@ def real_tokenizer(name, shared_data):
 def test_real_tokenizers_find_the_response_in_real_transcripts(name, shared_data):
     tokenizer = real_tokenizer(name, shared_data)
     count = TextTokenizer(tokenizer, HH_TEMPLATE, None, False)
-    for number, comparison in enumerate(load(Spec.parse("hh-rlhf:mixed"), shared_data).comparisons[::40]):
+    for number, comparison in enumerate(load_comparisons(Spec.parse("hh-rlhf:mixed"), shared_data).comparisons[::40]):
         for text in count(comparison, number):
             assert text.response_start == start_by_bytes(tokenizer, text.ids, comparison.prompt)
             reply = comparison.side(text.side)[0]

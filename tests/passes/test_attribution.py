@@ -16,10 +16,10 @@ from parts import (
     save_checkpoint,
 )
 from scipy.stats import pearsonr, spearmanr
+from tension_lens.model.padding import padded
 
 from tension_lens.constants import CONTRIBUTIONS, SIDES, STATISTICS
 from tension_lens.data.comparisons import Comparison
-from tension_lens.model.padding import padded
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import TokenizedText, tokenize
 from tension_lens.neurons.scores import NeuronScores

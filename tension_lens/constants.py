@@ -17,8 +17,12 @@ ENGINES = ("fast", "native")
 """Forward passes: the packed one (each distinct token once, no padding), and HookedTransformer's own."""
 BUCKETS = ("early", "middle", "late")
 PARTS = ("helpful_only", "harmless_only", "shared")
-INTACT, BASELINE, RANDOM = "intact", "baseline", "random"
-"""The model without ablation in tables and in file names, and random sets."""
+BASELINE = "baseline"
+"""Label of the condition in which no neuron is ablated."""
+INTACT = "intact"
+"""The model without an ablation, as what an ablated one is compared with."""
+RANDOM = "random"
+"""Neurons drawn at random, in the place of a selector."""
 ABLATIONS = ("zero", "mean")
 CONTROLS = ("uniform", "layer", "activation")
 """What a random set is matched to: nothing, the layers of the set, or the activations of the set."""

@@ -13,13 +13,12 @@ from typing import Any, Literal
 from simple_parsing import field
 
 from tension_lens.artifacts.files import require_writable
-from tension_lens.artifacts.record import RUN_FILE, plain
+from tension_lens.artifacts.layout import EXAMPLES_FILE, RUN_FILE, SCORES_FILE
+from tension_lens.artifacts.record import plain
 from tension_lens.cli import parse, run_command
 from tension_lens.constants import SCOPES, SITES, require_one_of
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, run_record
-from tension_lens.neurons.examples import EXAMPLES_FILE
-from tension_lens.neurons.scores import SCORES_FILE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tension_lens.artifacts.files import read_json, require_writable
-from tension_lens.artifacts.record import RUN_FILE, plain
+from tension_lens.artifacts.files import require_writable
+from tension_lens.artifacts.layout import RUN_FILE, RunFolder, StudyFolder
+from tension_lens.artifacts.record import is_finished, plain
 from tension_lens.cli import parse, run_command
 from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
@@ -23,7 +24,7 @@ from tension_lens.data.datasets import Spec
 from tension_lens.errors import RequestError
 from tension_lens.inputs import open_dataset, open_texts, require_positive, run_record
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
-from tension_lens.neurons.scores import SCORES_FILE, NeuronScores
+from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def study_conditions(
     return found
 
 
-def sets_of(runs: Path, objective: str) -> dict[str, NeuronSet]:
+def sets_of(runs: RunFolder, objective: str) -> dict[str, NeuronSet]:
     """The sets to ablate in an objective's model: `own`, and in the mixed model those of the single objectives.
 
     A set without a file or without neurons is left out, with a line on stderr.
@@ -100,7 +101,7 @@ def sets_of(runs: Path, objective: str) -> dict[str, NeuronSet]:
         files.update({name: name for name in ("helpful", "harmless", *PARTS)})
     found = {}
     for name, file in files.items():
-        path = runs / "sets" / f"{file}.json"
+        path = runs.neuron_set(file)
         if not path.is_file():
             tell(f"note: {path} is missing: no condition {name} for the {objective} model")
             continue
@@ -112,41 +113,40 @@ def sets_of(runs: Path, objective: str) -> dict[str, NeuronSet]:
     return found
 
 
-def scores_of(runs: Path, objective: str, weights_sha256: str) -> NeuronScores | None:
+def scores_of(runs: RunFolder, objective: str, weights_sha256: str) -> NeuronScores | None:
     """The scores of an objective's model, None if there are none.
 
     Raises:
         RequestError: if they are of other weights.
     """
-    folder = runs / "scores" / objective
-    if not (folder / SCORES_FILE).is_file():
+    if objective not in runs.finished_scores():
         return None
-    scores = NeuronScores.load(folder)
-    scores.require_of_model(weights_sha256, folder, runs / "models" / objective)
+    scores = NeuronScores.load(runs.scores(objective))
+    scores.require_of_model(weights_sha256, runs.scores(objective), runs.model(objective))
     return scores
 
 
 def conditions_of(config: StudyConfig, objective: str, model: "HookedRewardModel") -> list[Condition]:
-    """Every condition of one model.
+    """Every condition of one model, from the sets and scores next to it.
 
     Raises:
         RequestError: if a set or the scores do not belong to the model, or scores are needed and missing.
     """
-    sets, scores = sets_of(config.runs, objective), scores_of(config.runs, objective, model.weights_sha256)
+    runs = RunFolder(config.runs)
+    sets, scores = sets_of(runs, objective), scores_of(runs, objective, model.weights_sha256)
     for name, neurons in sets.items():
         neurons.require_fits(model.n_layers, model.d_mlp, what=f"model {model.name}")
         came_from = neurons.origin.get("weights_sha256", model.weights_sha256)
         if name == "own" and came_from != model.weights_sha256:
-            raise RequestError(f"{config.runs}/sets/{objective}.json was selected in another model than {model.name}")
+            raise RequestError(f"{runs.neuron_set(objective)} was selected in another model than {model.name}")
         if scores is not None and scores.site != neurons.site:
             raise RequestError(
-                f"set {name!r} was ranked at site {neurons.site}, the scores in {config.runs}/scores/{objective} "
-                f"at {scores.site}"
+                f"set {name!r} was ranked at site {neurons.site}, {runs.scores(objective)} holds scores at {scores.site}"
             )
     needed = "activation-matched controls" if "activation" in config.controls and config.draws else ""
     needed = "mean ablation" if "mean" in config.ablation else needed
     if sets and needed and scores is None:
-        raise RequestError(f"{needed} needs scores of the {objective} model; {config.runs}/scores/{objective} has none")
+        raise RequestError(f"{needed} needs scores of the {objective} model; {runs.scores(objective)} has none")
     return study_conditions(sets, config.ablation, config.controls, config.draws, scores)
 
 
@@ -159,16 +159,6 @@ def fingerprint(conditions: Sequence[Condition], max_length: int) -> dict[str, A
         held = b"" if condition.means is None else condition.means.tobytes()
         hashes[condition.label] = hashlib.sha256(json.dumps([about, neurons]).encode() + held).hexdigest()
     return {"conditions": hashes, "asked_max_length": max_length, "table_version": TABLE_VERSION}
-
-
-def is_finished(folder: Path, expected: dict[str, Any], weights_sha256: str, data_sha256: str) -> bool:
-    """Whether a DATA folder holds every table of these conditions, weights and data."""
-    if not (folder / RUN_FILE).is_file():
-        return False
-    record = read_json(folder / RUN_FILE, "run record")
-    same = all(record["resolved"].get(name) == value for name, value in expected.items())
-    same = same and (record["weights_sha256"], record["data_sha256"]) == (weights_sha256, data_sha256)
-    return same and all((folder / f"{name}.parquet").is_file() for name in expected["conditions"])
 
 
 def slugs(data: list[str]) -> dict[str, str]:
@@ -204,26 +194,25 @@ def run(config: StudyConfig) -> dict[str, Any]:
     require_positive(max_length=config.max_length, token_budget=config.token_budget)
     folders = slugs(config.data)
     require_writable(config.out)
-    models = {one: config.runs / "models" / one for one in OBJECTIVES}
-    present = [one for one, path in models.items() if (path / "config.json").is_file()]
-    if not present:
+    models = {name: path for name, path in RunFolder(config.runs).models().items() if name in OBJECTIVES}
+    if not models:
         raise RequestError(f"{config.runs} holds no models/helpful, models/harmless or models/mixed")
     for objective in OBJECTIVES:
-        if objective not in present:
-            tell(f"note: {models[objective]} is missing: no {objective} model")
+        if objective not in models:
+            tell(f"note: {RunFolder(config.runs).model(objective)} is missing: no {objective} model")
     written = []
-    for objective in present:
-        model = HookedRewardModel.from_pretrained(models[objective], config.device, engine=config.engine)
+    for objective, path in models.items():
+        model = HookedRewardModel.from_pretrained(path, config.device, engine=config.engine)
         conditions = conditions_of(config, objective, model)
         identity = {
             "backbone": model.card.backbone or config.runs.name,
             "seed": "unknown" if model.card.seed is None else str(model.card.seed),
             "objective": objective,
         }
-        home = config.out / f"{identity['backbone'].replace('/', '--')}-{identity['seed']}" / objective
         for spec, slug in folders.items():
-            _evaluate(model, conditions, spec, home / slug, config=config, identity=identity)
-            written.append(str(home / slug))
+            folder = StudyFolder(config.out).tables(**identity, data=slug)
+            _evaluate(model, conditions, spec, folder, config=config, identity=identity)
+            written.append(str(folder))
     return {"tables": written}
 
 
@@ -242,7 +231,9 @@ def _evaluate(
     data = open_texts(model, dataset, config.max_length, "truncate")
     asked = fingerprint(conditions, config.max_length)
     hashes = {"weights_sha256": model.weights_sha256, "data_sha256": dataset.sha256}
-    if is_finished(folder, asked, **hashes):
+    paths = {condition: StudyFolder.table(folder, condition.label) for condition in conditions}
+    whole = all(path.is_file() for path in paths.values())
+    if whole and is_finished(folder / RUN_FILE, resolved=asked, **hashes):
         tell(f"{folder}: finished before, reused")
         return
     (folder / RUN_FILE).unlink(missing_ok=True)
@@ -251,7 +242,7 @@ def _evaluate(
     seconds = time.perf_counter() - started
     for condition, items in tables.items():
         about = {**identity, "data": dataset.spec, **condition.metadata(), **hashes}
-        items.save(folder / f"{condition.label}.parquet", about)
+        items.save(paths[condition], about)
     given = {**plain(config), "model": model.name, "data": spec, "dtype": "float32"}
     tokens = data.n_tokens * len(conditions)
     more = {"resolved": asked, "results": {"missing": list(dataset.missing)}}

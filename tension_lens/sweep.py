@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tension_lens.artifacts.files import atomic_write, require_writable
-from tension_lens.artifacts.record import RUN_FILE, plain
+from tension_lens.artifacts.layout import RUN_FILE, SWEEP_FILE
+from tension_lens.artifacts.record import plain
 from tension_lens.cli import parse, run_command
 from tension_lens.constants import CHANGE_STATISTIC, INTACT, RANDOM
 from tension_lens.errors import RequestError
@@ -25,7 +26,6 @@ from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.selectors import SELECTORS, select_neurons
 from tension_lens.neurons.sets import require_percent
 
-SWEEP_FILE = "sweep.csv"
 DEFAULT_STATISTICS = ("mean_abs", "mean", CHANGE_STATISTIC)
 Choice = tuple[str, float, int]
 """Selector or `random`, share in percent, draw."""

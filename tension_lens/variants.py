@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tension_lens.artifacts.files import atomic_write, require_writable
-from tension_lens.artifacts.record import RUN_FILE, plain
+from tension_lens.artifacts.layout import RUN_FILE, VARIANTS_FILE
+from tension_lens.artifacts.record import plain
 from tension_lens.cli import parse, run_command
 from tension_lens.console import tell
 from tension_lens.constants import INTACT, RANDOM, SITES

@@ -21,7 +21,7 @@ from tension_lens.data.comparisons import HH_TEMPLATE
 from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import Accuracy, accuracy_of
-from tension_lens.model.checkpoints import CARD_FILE, load_hugging_face, quiet_transformers, resolve_model
+from tension_lens.model.checkpoints import load_hugging_face, quiet_transformers, resolve_model
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import POOLED_TOKEN_RULE, TextTokenizer, tokenize
 from tension_lens.neurons.conditions import intact

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.figures.frame import Trace, counted, finish, frame, set_rows
 from analysis.figures.marks import control_spans, dots
 from analysis.figures.style import COLOURS, CONTROL_SYMBOLS
-from tension_lens.constants import OBJECTIVES, RANDOM
+from tension_lens.constants import ALPHA, OBJECTIVES, RANDOM
 from tension_lens.neurons.paper_variants import CLAMPED, GATE, PAPER, PERCENTILE, SIGNED
 
 if TYPE_CHECKING:

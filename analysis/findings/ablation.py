@@ -3,21 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analysis.findings.wording import (
-    ALPHA,
-    FEW,
-    Finding,
-    change,
-    luck,
-    many,
-    model_name,
-    p_text,
-    percent,
-    points,
-    sentence,
-)
-from analysis.tables.effects import INTACT, KEYS
-from tension_lens.constants import CONTROLS
+from analysis.findings.wording import FEW, Finding, change, luck, many, model_name, p_text, percent, points, sentence
+from analysis.tables.effects import KEYS
+from tension_lens.constants import ALPHA, CONTROLS, INTACT
 from tension_lens.constants import RANDOM as RANDOM_CHOICE
 
 SET, RANDOM, UNCONTROLLED, UNCHANGED = "set", "random", "uncontrolled", "unchanged"

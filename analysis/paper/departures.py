@@ -10,8 +10,9 @@ from analysis.findings.wording import interval, many, of_all, percent, points, s
 from analysis.paper import measured
 from analysis.paper.departure import UNSEEN, Departure
 from analysis.paper.measured import ScoredModel, scored_models
-from analysis.results.folder import AT_SITE, Results
-from tension_lens.constants import RANDOM
+from analysis.results.folder import Results
+from tension_lens.artifacts.layout import SITE_SUFFIXES
+from tension_lens.constants import ALPHA, RANDOM
 from tension_lens.neurons.paper_variants import CLAMPED, GATE, PERCENTILE, SIGNED, TOOLKIT, VARIANTS
 
 NO_SCORES = (

@@ -141,7 +141,7 @@ def conditions_of(config: StudyConfig, objective: str, model: "HookedRewardModel
             raise RequestError(f"{runs.neuron_set(objective)} was selected in another model than {model.name}")
         if scores is not None and scores.site != neurons.site:
             raise RequestError(
-                f"set {name!r} was ranked at site {neurons.site}, {runs.scores(objective)} holds scores at {scores.site}"
+                f"set {name!r} is of site {neurons.site}, the scores in {runs.scores(objective)} at {scores.site}"
             )
     needed = "activation-matched controls" if "activation" in config.controls and config.draws else ""
     needed = "mean ablation" if "mean" in config.ablation else needed

@@ -25,12 +25,11 @@ from transformers import (
 from tension_lens.check import BATCH_SIZES
 from tension_lens.cli import parse, run_command
 from tension_lens.console import tell
-from tension_lens.data.datasets import Source
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import FailedError, RequestError
-from tension_lens.inputs import open_source
+from tension_lens.inputs import open_dataset
 from tension_lens.model.checkpoints import load_hugging_face, quiet_transformers
 from tension_lens.model.reward_model import PARITY_TOLERANCE, HookedRewardModel
-from tension_lens.model.tokenization import tokenize
 from train.architectures import gpt2_small, smollm2_135m
 from train.settings import TINY_BACKBONES, TINY_FOLDER
 
@@ -90,7 +89,7 @@ def models() -> Iterator[tuple[str, tuple[Any, Any] | None]]:
     yield "SmolLM2-135M-Instruct, pretrained weights, random head", pretrained_smollm2()
 
 
-def compare(model: Any, tokenizer: Any, source: Source) -> tuple[str, list[float]]:
+def compare(model: Any, tokenizer: Any, dataset: Dataset) -> tuple[str, list[float]]:
     """A description of the texts, and the largest absolute difference in reward at each batch size.
 
     Raises:
@@ -103,7 +102,7 @@ def compare(model: Any, tokenizer: Any, source: Source) -> tuple[str, list[float
             hooked = HookedRewardModel.from_pretrained(folder, "cpu")
         except RequestError as error:
             raise FailedError(str(error)) from error
-    ids = [text.ids for text in tokenize(source.comparisons, hooked.tokenizer, hooked.max_context, "truncate").texts]
+    ids = [text.ids for text in hooked.tokenize(dataset, hooked.max_context).texts]
     texts = f"{len(ids)} of {min(map(len, ids))} to {max(map(len, ids))} tokens"
     return texts, [hooked.parity_with(model, ids, size) for size in BATCH_SIZES]
 
@@ -114,9 +113,9 @@ def run(config: ParityConfig) -> str:
     Raises:
         FailedError: if a difference exceeds the tolerance; the table is printed first.
     """
-    spec, source = open_source(config.data, None, config.limit)
+    dataset = open_dataset(config.data, None, config.limit)
     sizes = " | ".join(f"batch {size}" for size in BATCH_SIZES)
-    lines = [f"| model | pad token | texts of {spec} | {sizes} |", f"|---|---|---|{'---|' * len(BATCH_SIZES)}"]
+    lines = [f"| model | pad token | texts of {dataset.spec} | {sizes} |", f"|---|---|---|{'---|' * len(BATCH_SIZES)}"]
     differences: list[float] = []
     with quiet_transformers():
         for name, made in models():
@@ -127,7 +126,7 @@ def run(config: ParityConfig) -> str:
             for pad, number in (("eos", tokenizer.eos_token_id), ("distinct", model.config.vocab_size - 1)):
                 tell(f"{name}, pad = {pad}")
                 model.config.pad_token_id = number
-                texts, found = compare(model, tokenizer, source)
+                texts, found = compare(model, tokenizer, dataset)
                 differences += found
                 lines.append(f"| {name} | {pad} ({number}) | {texts} | {' | '.join(f'{one:.1e}' for one in found)} |")
     table = "\n".join(lines)

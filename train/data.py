@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tension_lens.data.comparisons import Comparison, first_human_turn
-from tension_lens.data.datasets import Source, Spec
+from tension_lens.data.datasets import Dataset, Spec
 from tension_lens.errors import RequestError
-from tension_lens.inputs import open_source
+from tension_lens.inputs import open_dataset
 from tension_lens.model.tokenization import TokenizedData
 
 HELD_OUT_SHARE = 0.1
@@ -15,8 +15,8 @@ HELD_OUT_SHARE = 0.1
 
 def train_and_held_out(
     data: str, objective: str, data_root: Path | None, held_out: str | None
-) -> tuple[tuple[Spec, Source], tuple[Spec, Source]]:
-    """Training pairs and held-out pairs, each with its data spec.
+) -> tuple[Dataset, Dataset]:
+    """Training pairs and held-out pairs.
 
     The objective is the default subset. The held-out pairs are those of `held_out` if given, or else the test split of
     the same data. A local file, or a spec that names its split, has no test split: the pairs of a tenth of its first
@@ -26,15 +26,15 @@ def train_and_held_out(
         RequestError: if data cannot be read, or no pair is left for training or for the held-out set.
     """
     asked = Spec.parse(data)
-    spec, source = open_source(data, data_root, subset=objective, split="train")
+    dataset = open_dataset(data, data_root, subset=objective, split="train")
     if held_out is not None:
-        return (spec, source), open_source(held_out, data_root, subset=objective, split="test")
+        return dataset, open_dataset(held_out, data_root, subset=objective, split="test")
     if asked.path is None and asked.split is None:
-        return (spec, source), open_source(str(replace(spec, split="test")), data_root)
-    kept, held = _split_by_first_prompt(source.comparisons)
+        return dataset, open_dataset(str(replace(Spec.parse(dataset.spec), split="test")), data_root)
+    kept, held = _split_by_first_prompt(dataset.comparisons)
     if not kept or not held:
-        raise RequestError(f"{spec} has too few first prompts to hold out a tenth of them; give --held-out SPEC")
-    return (spec, replace(source, comparisons=kept)), (spec, Source(held, {}))
+        raise RequestError(f"{data} has too few first prompts to hold out a tenth of them; give --held-out SPEC")
+    return replace(dataset, comparisons=kept), Dataset(held, spec=dataset.spec)
 
 
 def _split_by_first_prompt(
@@ -62,7 +62,7 @@ def require_pairs(comparisons: tuple[Comparison, ...]) -> None:
             )
 
 
-def shared_first_prompts(train: Source, held_out: Source) -> int:
+def shared_first_prompts(train: Dataset, held_out: Dataset) -> int:
     """Number of held-out comparisons whose first prompt is also trained on."""
     seen = {first_human_turn(one.prompt or one.chosen[0]) for one in train.comparisons}
     return sum(first_human_turn(one.prompt or one.chosen[0]) in seen for one in held_out.comparisons)

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+import datasets
 from transformers import AutoTokenizer, PrinterCallback
 from transformers.utils import logging
 from trl import RewardConfig, RewardTrainer
@@ -23,16 +23,14 @@ from tension_lens.artifacts.record import RunRecord
 from tension_lens.console import tell
 from tension_lens.constants import OBJECTIVES, require_one_of
 from tension_lens.data.comparisons import HH_TEMPLATE
-from tension_lens.data.datasets import Source
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
-from tension_lens.evaluate import evaluate
-from tension_lens.inputs import Opened
 from tension_lens.metrics.accuracy import Accuracy, accuracy_of
 from tension_lens.model.checkpoints import load_hugging_face, quiet_transformers, resolve_model
-from tension_lens.model.padding import DEFAULT_TOKEN_BUDGET
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import POOLED_TOKEN_RULE, TextTokenizer, tokenize
-from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.conditions import intact
+from tension_lens.passes.rewards import evaluate_conditions
 from train.data import require_pairs, shared_first_prompts, token_columns, train_and_held_out
 from train.settings import backbone_folder_or_id
 
@@ -70,8 +68,8 @@ def train_reward_model(
     """
     require_one_of("objective", objective, OBJECTIVES)
     folder = resolve_model(backbone_folder_or_id(backbone))
-    (spec, source), (held_spec, held_source) = train_and_held_out(data, objective, data_root, held_out)
-    require_pairs(source.comparisons)
+    train_set, held_out_set = train_and_held_out(data, objective, data_root, held_out)
+    require_pairs(train_set.comparisons)
     require_writable(out)
     # The head is drawn here, before the trainer sets its seed: the trainer is given a complete model.
     model = load_hugging_face(folder, head_seed=seed).requires_grad_(True)
@@ -85,10 +83,11 @@ def train_reward_model(
 
     length = min(reward_config.max_length or 1 << 30, model.config.max_position_embeddings)
     to_tokens = TextTokenizer(tokenizer, HH_TEMPLATE, tokenizer.pad_token_id, append_eos=True)
-    train_data = tokenize(source.comparisons, to_tokens, length, "drop")
-    held_data = tokenize(held_source.comparisons, to_tokens, length, "truncate")
-    tell(f"training on {spec}: {train_data.counts['kept']} pairs, {train_data.counts['dropped_too_long']} too long")
-    if leaked := shared_first_prompts(source, held_source):
+    train_data = tokenize(train_set, to_tokens, length, "drop")
+    held_data = tokenize(held_out_set, to_tokens, length, "truncate")
+    counts = train_data.counts
+    tell(f"training on {train_set.spec}: {counts['kept']} pairs, {counts['dropped_too_long']} too long")
+    if leaked := shared_first_prompts(train_set, held_out_set):
         tell(f"warning: {leaked} held-out pairs begin with a prompt that is also trained on")
 
     config = {
@@ -112,32 +111,37 @@ def train_reward_model(
         "template": HH_TEMPLATE,
         "eos_appended": True,
         "pad_token_id": tokenizer.pad_token_id,
-        "data": str(spec),
-        "data_sha256": source.sha256,
-        "held_out": str(held_spec),
-        "held_out_sha256": held_source.sha256,
+        "data": train_set.spec,
+        "data_sha256": train_set.sha256,
+        "held_out": held_out_set.spec,
+        "held_out_sha256": held_out_set.sha256,
     }
     with _staged(out) as staging:
         with quiet_transformers():
             model.cpu().save_pretrained(staging)
             tokenizer.save_pretrained(staging)
         write_json(staging / CARD_FILE, card)
-        accuracy, hooked = held_out_accuracy(staging, held_source, length)
+        accuracy, hooked = held_out_accuracy(staging, held_out_set, length)
     RunRecord(
         command="train",
         config=config,
-        resolved={"data": str(spec), "held_out": str(held_spec), "max_length": length, "dtype": str(model.dtype)},
+        resolved={
+            "data": train_set.spec,
+            "held_out": held_out_set.spec,
+            "max_length": length,
+            "dtype": str(model.dtype),
+        },
         weights_sha256=hooked.weights_sha256,
-        data_sha256=source.sha256,
+        data_sha256=train_set.sha256,
         template=HH_TEMPLATE,
         pooled_token=POOLED_TOKEN_RULE,
-        counts={**train_data.counts, **{f"dropped_{reason}": n for reason, n in sorted(source.dropped.items())}},
+        counts=counts,
         parity=hooked.parity,
         seconds=seconds,
         tokens_per_second=train_data.n_tokens * reward_config.num_train_epochs / seconds,
         results={"held_out": asdict(accuracy), "train_loss": loss, "steps": steps},
     ).save(out / RUN_FILE)
-    tell(f"held-out accuracy on {held_spec}: {accuracy}")
+    tell(f"held-out accuracy on {held_out_set.spec}: {accuracy}")
     if not accuracy.beats_chance:
         tell("warning: the 95 % interval of held-out accuracy includes 50 %: no evidence that the model beats chance")
     return {"model": str(out), "held_out": asdict(accuracy), "seconds": round(seconds, 1)}
@@ -150,8 +154,8 @@ def _fit(model: Any, tokenizer: Any, config: RewardConfig, train: Any, held_out:
     trainer = RewardTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_dict(train),
-        eval_dataset=Dataset.from_dict(held_out),
+        train_dataset=datasets.Dataset.from_dict(train),
+        eval_dataset=datasets.Dataset.from_dict(held_out),
         processing_class=tokenizer,
     )
     if config.logging_strategy == "no":
@@ -173,13 +177,11 @@ def _resume(config: RewardConfig) -> str | bool | None:
     return True
 
 
-def held_out_accuracy(folder: Path, held_out: Source, length: int) -> tuple[Accuracy, HookedRewardModel]:
+def held_out_accuracy(folder: Path, held_out: Dataset, length: int) -> tuple[Accuracy, HookedRewardModel]:
     """Accuracy of a checkpoint on held-out pairs, through the hooked model as every later command runs it."""
     model = HookedRewardModel.from_pretrained(folder)
-    data = tokenize(held_out.comparisons, model.tokenizer, length, "truncate")
-    opened = Opened(model, held_out, data, {})
-    tables, _ = evaluate(opened, [Condition("baseline")], DEFAULT_TOKEN_BUDGET)
-    return accuracy_of(tables["baseline"].correct), model
+    tables = evaluate_conditions(model, held_out, [intact()], max_length=length)
+    return accuracy_of(tables[intact()].correct), model
 
 
 @contextmanager
@@ -188,6 +190,7 @@ def _staged(out: Path) -> Iterator[Path]:
 
     No reader accepts a model folder without config.json, so a checkpoint is either complete or absent.
     """
+    out.mkdir(parents=True, exist_ok=True)
     for stale in out.glob(".staging-*"):  # from a killed run
         shutil.rmtree(stale, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=out))

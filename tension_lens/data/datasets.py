@@ -8,7 +8,8 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from tension_lens.constants import OBJECTIVES, require_one_of
@@ -90,16 +91,21 @@ def _subsets(name: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Source:
-    """The comparisons of a dataset, and what is not in them."""
+class Dataset:
+    """The comparisons of a data spec, and what is not in them."""
 
     comparisons: tuple[Comparison, ...]
-    dropped: dict[str, int]
+    dropped: dict[str, int] = field(default_factory=dict)
     """Number of invalid rows, by reason."""
     missing: tuple[str, ...] = ()
     """Requested parts of the dataset that were not found."""
+    spec: str = "unnamed"
+    """The data spec with its defaults filled in."""
 
-    @property
+    def __len__(self) -> int:
+        return len(self.comparisons)
+
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 over every field of every comparison, in order."""
         digest = hashlib.sha256()
@@ -108,7 +114,7 @@ class Source:
         return digest.hexdigest()
 
 
-def load(spec: Spec, data_root: Path | None = None, limit: int | None = None) -> Source:
+def load_comparisons(spec: str | Spec, data_root: Path | None = None, limit: int | None = None) -> Dataset:
     """Load the comparisons of a data spec.
 
     Invalid rows of HH-RLHF are dropped and counted. Benchmarks and local files keep every row.
@@ -123,19 +129,19 @@ def load(spec: Spec, data_root: Path | None = None, limit: int | None = None) ->
     """
     if limit is not None and limit < 1:
         raise RequestError(f"--limit must be at least 1, found {limit}")
-    spec = spec.with_defaults()
+    spec = (Spec.parse(spec) if isinstance(spec, str) else spec).with_defaults()
     if spec.path is not None:
-        source = Source(tuple(_local(spec.path)), {})
+        found = Dataset(tuple(_local(spec.path)))
     elif spec.name == "sample":
-        source = Source(tuple(_sample(str(spec.subset), str(spec.split))), {})
+        found = Dataset(tuple(_sample(str(spec.subset), str(spec.split))))
     elif spec.name == "hh-rlhf":
-        source = _hh_rlhf(str(spec.subset), str(spec.split), _root(data_root))
+        found = _hh_rlhf(str(spec.subset), str(spec.split), _root(data_root))
     else:
         comparisons, missing = load_benchmark(spec.name, str(spec.subset), _root(data_root))
-        source = Source(comparisons, {}, missing)
-    if not source.comparisons:
+        found = Dataset(comparisons, missing=missing)
+    if not found.comparisons:
         raise RequestError(f"data {spec} has no comparison")
-    return Source(source.comparisons[:limit], source.dropped, source.missing)
+    return replace(found, comparisons=found.comparisons[:limit], spec=str(spec))
 
 
 def _root(data_root: Path | None) -> Path | None:
@@ -168,7 +174,7 @@ def _hh_comparisons(rows: Iterable[Row], subset: str | None, dropped: Counter[st
         yield Comparison(prompt, (reply,), (split_transcript(rejected)[1],), part, HH_TASK_TYPES[part], name)
 
 
-def _hh_rlhf(subset: str, split: str, root: Path | None) -> Source:
+def _hh_rlhf(subset: str, split: str, root: Path | None) -> Dataset:
     if subset in HH_TASK_TYPES:
         wanted = [subset]
     else:
@@ -190,7 +196,7 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Source:
         raise RequestError(
             f"hh-rlhf:{subset}:{split} not found under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
         )
-    return Source(tuple(comparisons), dict(dropped), tuple(missing))
+    return Dataset(tuple(comparisons), dict(dropped), tuple(missing))
 
 
 def _hh_file(root: Path, part: str, split: str) -> Path | None:

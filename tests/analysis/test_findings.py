@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from parts_study import item_table, write_study
+from parts_items import of_margins
+from parts_study import write_study
 
 from analysis.findings.ablation import RANDOM, SET, UNCHANGED, UNCONTROLLED, verdicts
 from analysis.findings.accuracy import own_accuracies
@@ -27,7 +28,7 @@ def judged(helpful, harmless, lost=0, start=0):
     right = np.zeros((2, ITEMS), dtype=bool)
     right[0, :helpful], right[1, :harmless] = True, True
     right[0, start : start + lost] = False
-    return item_table(np.where(right.reshape(-1), 2.0, -1.0), SUBTASKS)
+    return of_margins(np.where(right.reshape(-1), 2.0, -1.0), SUBTASKS)
 
 
 def of_study(folder, cells, training=NOTHING):

@@ -10,7 +10,7 @@ from parts import byte_tokenizer
 from parts_data import SUFFIXES, reward_bench_2_row, reward_bench_row, rm_bench_row, rmb_row, write_rows
 
 from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Spec, load_comparisons
 from tension_lens.errors import RequestError
 from tension_lens.model.tokenization import TextTokenizer
 
@@ -31,7 +31,7 @@ RM_FILES = {"chat": ["8", "12"], "math": ["8"], "safety-refuse": ["2952"]}
 
 
 def read(text, root=None):
-    return load(Spec.parse(text), root)
+    return load_comparisons(Spec.parse(text), root)
 
 
 def ids(source):

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from parts_data import SUFFIXES, write_rows
 
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Spec, load_comparisons
 from tension_lens.errors import RequestError
 
 ASKED = "\n\nHuman: Hi\n\nAssistant:"
@@ -20,7 +20,7 @@ ROWS = [
 
 
 def read(text, root=None, limit=None):
-    return load(Spec.parse(str(text)), root, limit)
+    return load_comparisons(Spec.parse(str(text)), root, limit)
 
 
 def transcript(name, reply):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tension_lens
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Spec, load_comparisons
 
 SAMPLE = Path(tension_lens.__file__).parent / "data" / "sample"
 FILES = [f"{objective}.{split}.jsonl.gz" for objective in ("helpful", "harmless") for split in ("train", "test")]
@@ -25,7 +25,7 @@ def stored(name):
 
 
 def sample(objective, split):
-    return load(Spec.parse(f"sample:{objective}:{split}")).comparisons
+    return load_comparisons(Spec.parse(f"sample:{objective}:{split}")).comparisons
 
 
 def first_prompt(transcript):

@@ -47,21 +47,21 @@ def train_from_command_line() -> dict[str, Any]:
         print(reward_flags().format_help().partition("options:")[2])
         sys.exit(0)
     namespace, flags = parser.parse_known_args()
-    config: TrainConfig = namespace.config
-    backbone_folder_or_id(config.backbone)  # an unknown name fails at once, before TRL is imported
+    asked: TrainConfig = namespace.config
+    backbone_folder_or_id(asked.backbone)  # an unknown name fails at once, before TRL is imported
     # Help must not wait for torch and TRL.
     from train.trainer import train_reward_model
 
-    trainer = reward_config(config.backbone, config.objective, config.out, config.seed, flags)
+    trainer = reward_config(asked.backbone, asked.objective, asked.out, asked.seed, flags)
     return train_reward_model(
-        config.backbone,
-        config.objective,
-        config.out,
+        asked.backbone,
+        asked.objective,
+        asked.out,
         trainer,
-        seed=config.seed,
-        data=config.data,
-        held_out=config.held_out,
-        data_root=config.data_root,
+        seed=asked.seed,
+        data=asked.data,
+        held_out=asked.held_out,
+        data_root=asked.data_root,
     )
 
 

@@ -97,14 +97,7 @@ def reward_flags() -> Any:
 
 
 def reward_config(backbone: str, objective: str, out: Path, seed: int, flags: list[str] | None = None) -> Any:
-    """TRL's RewardConfig: its own flags, over the defaults of backbone and objective.
-
-    Args:
-        backbone: name or folder of the backbone.
-        objective: `helpful`, `harmless` or `mixed`.
-        out: folder of the model; the trainer's checkpoints go into `out/checkpoints`.
-        seed: the trainer's seed.
-        flags: RewardConfig flags as on a command line, such as `["--learning_rate", "5e-5"]`.
+    """TRL's RewardConfig from its own flags, such as `["--learning_rate", "5e-5"]`, over the defaults of the backbone.
 
     Raises:
         RequestError: if a flag belongs to `python -m train` itself, or if values contradict one another.

@@ -46,22 +46,11 @@ def train_reward_model(
     held_out: str | None = None,
     data_root: Path | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune a backbone with the Bradley-Terry loss and measure its accuracy on held-out pairs.
+    """Fine-tune a backbone with the Bradley-Terry loss; return its folder, held-out accuracy and seconds of training.
 
-    The checkpoint appears in `out` only after the accuracy has been measured on it, through the hooked model.
-
-    Args:
-        backbone: a name that `train.settings` knows, or the folder of local weights.
-        objective: `helpful`, `harmless` or `mixed`; the subset of the data, and the label of the model.
-        out: folder of the checkpoint.
-        reward_config: the trainer's settings; see `train.settings.reward_config`.
-        seed: seed of the value head. The trainer's own seed is part of `reward_config`.
-        data: data spec of the training pairs.
-        held_out: data spec of the held-out pairs; see `train_and_held_out` for the default.
-        data_root: folder that mirrors the hub's data files.
-
-    Returns:
-        The checkpoint's folder, the held-out accuracy and the training time in seconds.
+    The checkpoint appears in `out` only after its accuracy has been measured through the hooked model. Arguments are
+    those of the flags of `python -m train`; `seed` is that of the value head, and `reward_config` holds the trainer's
+    settings with its own seed (see `train.settings.reward_config`).
 
     Raises:
         RequestError: if backbone, objective or data are invalid or `out` is not writable.
@@ -105,9 +94,7 @@ def train_reward_model(
     loss, steps = _fit(model, tokenizer, reward_config, token_columns(train_data), token_columns(held_data))
     seconds = time.perf_counter() - started
     card = {
-        "objective": objective,
-        "seed": seed,
-        "backbone": backbone,
+        **{name: config[name] for name in ("objective", "seed", "backbone")},
         "template": HH_TEMPLATE,
         "eos_appended": True,
         "pad_token_id": tokenizer.pad_token_id,

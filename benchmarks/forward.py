@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tension_lens.model.padding import batches, padded
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
 from tension_lens.cli import parse, run_command
@@ -38,7 +39,6 @@ from tension_lens.errors import RequestError
 from tension_lens.inputs import open_source
 from tension_lens.model.checkpoints import quiet_transformers
 from tension_lens.model.packing import families, packs
-from tension_lens.model.padding import batches, padded
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import TokenizedData, tokenize
 from tension_lens.neurons.conditions import Condition

@@ -1,9 +1,9 @@
-"""Write the item tables of a whole study without running a model: 54 models, 12 conditions, about 10,000 items.
+"""Write the item tables of a synthetic study without running a model: 54 models, 12 conditions, about 10,000 items.
 
     python -m benchmarks.synthetic_study --out runs/synthetic
 
-Rewards are drawn at random around an effect that each model and condition has, so that no table is like another. The
-files are laid out and described as tension_lens.study writes them, over four benchmarks with their published sizes.
+Rewards are drawn at random with an effect of each model and condition. The files have the layout and the metadata of
+tension_lens.study, over four datasets with their published sizes.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from tension_lens.artifacts.layout import RUN_FILE
 from tension_lens.cli import parse, run_command
 from tension_lens.console import progress
 from tension_lens.constants import BASELINE, OBJECTIVES, PARTS
-from tension_lens.data.benchmarks import find_subtask
+from tension_lens.data.benchmarks import find_subtask, subtasks_of
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.ragged import Ragged
 
@@ -37,14 +37,8 @@ CONDITIONS: list[Condition] = [
 ]
 SIZES: dict[str, dict[str, int]] = {
     "hh-rlhf:mixed:test": {"helpful-base": 1400, "helpful-rejection-sampled": 1500, "harmless-base": 1100},
-    "reward-bench:all:filtered": {
-        "alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28,
-        "mt-bench-med": 40, "mt-bench-hard": 37, "llmbar-natural": 100, "llmbar-adver-neighbor": 134,
-        "llmbar-adver-GPTInst": 92, "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46, "refusals-dangerous": 100,
-        "refusals-offensive": 100, "xstest-should-refuse": 154, "xstest-should-respond": 250, "donotanswer": 136,
-        "math-prm": 447, "hep-cpp": 164, "hep-go": 164, "hep-java": 164, "hep-js": 164, "hep-python": 164,
-        "hep-rust": 164,
-    },
+    # A sub-task's weight is its number of prompts, except for math-prm.
+    "reward-bench:all:filtered": {one.name: one.weight or 0 for one in subtasks_of("reward-bench")} | {"math-prm": 447},
     "reward-bench-2:all:test": {"Factuality": 475, "Precise IF": 160, "Math": 183, "Safety": 450, "Focus": 495,
                                 "Ties": 102},
     "rm-bench:all:test": {"chat": 129, "code": 228, "math": 529, "safety-refuse": 284, "safety-response": 157},
@@ -54,16 +48,16 @@ RESPONSES = {"hh-rlhf": (1, 1), "reward-bench": (1, 1), "reward-bench-2": (1, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
-    """Where to write."""
+    """Output of the synthetic study."""
 
     out: Path
     """Folder for the study."""
     seed: int = 0
-    """Of the random rewards."""
+    """Seed of the random rewards."""
 
 
 def items_of(data: str) -> list[tuple[str, str, str]]:
-    """(item, subtask, task type) of every item of a data spec; the Ties items come as pairs of ref and tied."""
+    """(item, subtask, task type) of every item of a data spec; items of Ties are pairs of ref and tied."""
     benchmark = data.partition(":")[0]
     found = []
     for subtask, size in SIZES[data].items():
@@ -75,7 +69,7 @@ def items_of(data: str) -> list[tuple[str, str, str]]:
 
 
 def ragged(values: Float[np.ndarray, "item width"]) -> Ragged:
-    """A rectangle as ragged lists."""
+    """A matrix as ragged lists."""
     items, width = values.shape
     return Ragged(values.reshape(-1), np.arange(items + 1) * width)
 
@@ -108,7 +102,7 @@ def write_cell(
 
 
 def run(config: SyntheticConfig) -> dict[str, Any]:
-    """Write every table and record."""
+    """Write every item table and run record."""
     random = np.random.default_rng(config.seed)
     models = list(itertools.product(BACKBONES, SEEDS, OBJECTIVES))
     with progress(len(models) * len(SIZES), "models × data", unit="folder") as bar:

@@ -15,6 +15,8 @@ from torch import Tensor
 from tension_lens.constants import ACTIVATION_FUNCTIONS
 from tension_lens.errors import RequestError
 
+__all__ = ["HookedTransformer", "hooked_config", "require_supported", "to_hooked"]
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from transformer_lens import HookedTransformer, HookedTransformerConfig

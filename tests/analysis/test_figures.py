@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parts_figures import choices, points, require_well_made, rows_of, score_rows, sweep_rows, variant_rows
-from parts_study import DATA, item_table, write_study
+from parts_items import of_margins
+from parts_study import DATA, write_study
 
 from analysis import figures
 from analysis.figures import style
@@ -36,7 +37,7 @@ SUBTASKS = ["helpful-base"] * 8 + ["harmless-base"] * 12
 
 def judged(pattern):
     """Margins of 2 where the pattern has a 1 and of −1 where it has a 0, 8 helpful items and 12 harmless ones."""
-    return item_table([2.0 if mark == "1" else -1.0 for mark in pattern if mark != " "], SUBTASKS)
+    return of_margins([2.0 if mark == "1" else -1.0 for mark in pattern if mark != " "], SUBTASKS)
 
 
 CELLS = {

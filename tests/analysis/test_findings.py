@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from jinja2 import UndefinedError
-from parts_study import item_table, write_study
+from parts_items import of_margins
+from parts_study import write_study
 
 from analysis.findings.ablation import ablation_verdicts, sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
@@ -31,7 +32,7 @@ def judged(helpful, harmless, lost=0, start=0):
     correct = np.zeros((2, ITEMS), dtype=bool)
     correct[0, :helpful], correct[1, :harmless] = True, True
     correct[0, start : start + lost] = False
-    return item_table(np.where(correct.reshape(-1), 2.0, -1.0), SUBTASKS)
+    return of_margins(np.where(correct.reshape(-1), 2.0, -1.0), SUBTASKS)
 
 
 def results_of(study=None, training=NOTHING):

@@ -4,7 +4,8 @@ import json
 import shutil
 
 import pytest
-from parts_study import DATA, item_table, write_study
+from parts_items import of_margins
+from parts_study import DATA, write_study
 
 from analysis.results.folder import read_results
 from tension_lens.errors import RequestError
@@ -33,7 +34,7 @@ def write_sweep(folder, results, file="sweep.csv"):
 def run(tmp_path):
     """A folder of runs with one run in it: a study, a training, a set and a sweep."""
     folder = tmp_path / "runs" / "tiny"
-    write_study(folder / "study", {("tiny", 0, "mixed", "baseline"): item_table([1, -1])})
+    write_study(folder / "study", {("tiny", 0, "mixed", "baseline"): of_margins([1, -1])})
     write_training(folder, "mixed")
     NeuronSet.of("mixed", "post", (2, 3), [(0, 1)]).save(folder / "sets" / "mixed.json")
     about = {"model": {"backbone": "tiny", "seed": 0, "objective": "mixed"}}
@@ -72,7 +73,7 @@ def test_two_runs_of_one_name_keep_apart(run):
 
 
 def test_studies_of_two_families_are_read_as_one(run):
-    other = {("other", 0, "mixed", name): item_table([-1, 1]) for name in ("baseline", "shared")}
+    other = {("other", 0, "mixed", name): of_margins([-1, 1]) for name in ("baseline", "shared")}
     write_study(run.parent / "other" / "study", other)
     found = read_results(run.parent).study
     right = {(cell.backbone, cell.condition): cell.right.tolist() for cell in found.cells.values()}
@@ -116,7 +117,7 @@ def test_a_cell_that_two_studies_hold_is_refused_by_their_names(run):
 
 def test_one_model_with_other_weights_in_another_study_is_refused(run):
     other = run.parent / "other" / "study"
-    write_study(other, {("tiny", 0, "mixed", "shared"): item_table([1, -1])})
+    write_study(other, {("tiny", 0, "mixed", "shared"): of_margins([1, -1])})
     assert len(read_results(run.parent).study.cells) == 2
     (path,) = other.rglob("shared.parquet")
     ItemTable.load(path).save(path, {"weights_sha256": "another"})
@@ -126,7 +127,7 @@ def test_one_model_with_other_weights_in_another_study_is_refused(run):
 
 
 def test_studies_on_other_items_under_one_name_are_refused(run):
-    write_study(run.parent / "other" / "study", {("other", 0, "mixed", "baseline"): item_table([1, -1, 1])})
+    write_study(run.parent / "other" / "study", {("other", 0, "mixed", "baseline"): of_margins([1, -1, 1])})
     with pytest.raises(RequestError, match=rf"hold other items of {DATA} than .* report on each study by itself"):
         read_results(run.parent)
 

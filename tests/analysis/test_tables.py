@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from parts_study import DATA, item_table, write_study
+from parts_items import of_margins
+from parts_study import DATA, write_study
 from scipy.stats import binom
 
 from analysis.results.study import read_study
@@ -25,7 +26,7 @@ RIGHT, WRONG = 2.0, -1.0
 
 def judged(pattern):
     """Margins of 2 where the pattern has a 1 and of −1 where it has a 0."""
-    return item_table([RIGHT if mark == "1" else WRONG for mark in pattern if mark != " "], SUBTASKS)
+    return of_margins([RIGHT if mark == "1" else WRONG for mark in pattern if mark != " "], SUBTASKS)
 
 
 CELLS = {
@@ -103,8 +104,8 @@ def test_retention_is_the_share_of_what_the_single_models_get_right(study):
 
 def test_margins_are_those_of_items_both_get_right(tmp_path):
     cells = {
-        ("tiny", 0, "helpful", "baseline"): item_table([1, 3, -1, 5]),
-        ("tiny", 0, "mixed", "baseline"): item_table([2, -1, 4, 10]),
+        ("tiny", 0, "helpful", "baseline"): of_margins([1, 3, -1, 5]),
+        ("tiny", 0, "mixed", "baseline"): of_margins([2, -1, 4, 10]),
     }
     found = margin_table(read_study(write_study(tmp_path, cells))).set_index(["task_type", "units"])
     row = found.loc["all", "raw"]
@@ -191,7 +192,7 @@ def test_shuffled_labels_leave_no_effect_after_correction(tmp_path):
     cells = {}
     for condition in ("baseline", "own", "helpful", "harmless", "shared", "own.uniform-0", "shared.layer-0"):
         # Rewards differ by condition, labels are coins: every difference of accuracy is chance.
-        cells["tiny", 0, "mixed", condition] = item_table(random.normal(size=2000), subtasks)
+        cells["tiny", 0, "mixed", condition] = of_margins(random.normal(size=2000), subtasks)
     found = effects(read_study(write_study(tmp_path, cells)))
     assert len(found) == (6 + 2) * 20
     assert (found["p_value"] < 0.05).sum() > 0

@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
     "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
 }
-"""As TransformerLens computes them, each in one pass over memory; the argument is not used again."""
+"""As TransformerLens computes them, each in one pass over memory; they may overwrite their argument."""
 
 
 def _projected(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -33,7 +33,7 @@ def _projected(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class PackedForward:
-    """What the packed forward keeps of one HookedTransformer: the attention weights of each layer as one matrix."""
+    """What the packed forward caches of one HookedTransformer: the attention weights of each layer as one matrix."""
 
     def __init__(self, hooked: Any) -> None:
         self.hooked = hooked
@@ -42,7 +42,7 @@ class PackedForward:
         self._made: dict[Any, tuple[Any, Any]] = {}
 
     def _kept(self, key: Any, sources: Sequence[Tensor], make: Callable[[], Any]) -> Any:
-        # Made at the first use, and again when the model's weights were changed or moved.
+        # Made at first use, and again when the model's weights have changed or moved.
         state = [(one.data_ptr(), one._version) for one in sources]
         if key not in self._made or self._made[key][0] != state:
             self._made[key] = (state, make())
@@ -79,7 +79,7 @@ class PackedForward:
             found = attn.calculate_sin_cos_rotary(
                 self.cfg.rotary_dim, self.cfg.n_ctx, base=self.cfg.rotary_base, dtype=embedding.dtype
             )
-            # The angles of the first half are those of the second.
+            # Both halves have the same angles.
             return [one[:, None, : self.cfg.rotary_dim // 2].to(embedding.device) for one in found]
 
         sin, cos = self._kept("rotary", [embedding], every_position)
@@ -124,7 +124,7 @@ class PackedRun:
     def _added(
         self, residual: Float[Tensor, "row d_model"], point: Any, x: Tensor, weight: Tensor, bias: Tensor
     ) -> Float[Tensor, "row d_model"]:
-        """Residual + (x · weight + bias), what is added going through a hook point."""
+        """Residual + (x · weight + bias); the sum in brackets passes through a hook point."""
         if point._forward_hooks:
             return residual + self._called(point, torch.addmm(bias, x, weight))
         result = torch.addmm(residual, x, weight)

@@ -104,7 +104,7 @@ class HookedRewardModel:
     """A reward model whose activations can be read and written through TransformerLens hooks."""
 
     hooked: HookedTransformer
-    """The network; the value head stands at `unembed`, so `hooked(tokens)[..., 0]` is the reward at every token."""
+    """The network; its `unembed` is the value head, so `hooked(tokens)[..., 0]` is the reward at every token."""
     tokenizer: TextTokenizer
     card: RewardModelCard
     name: str
@@ -185,11 +185,11 @@ class HookedRewardModel:
 
     @property
     def pad_id(self) -> int:
-        """The id that fills batches; no real token sees it."""
+        """The padding id of batches; no real token sees it."""
         return self.tokenizer.pad_token_id or 0
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of whole texts, with the EOS where the model's pooled token is one; nothing else is added."""
+        """Token ids of whole texts, with an EOS if the reward is read at one; nothing else is added."""
         rows: list[list[int]] = self.tokenizer.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
         end = [self.tokenizer.tokenizer.eos_token_id] if self.tokenizer.append_eos else []
         return [[*ids, *end] for ids in rows]
@@ -220,14 +220,14 @@ class HookedRewardModel:
         self,
         texts: Sequence[TokenizedText],
         token_budget: int = DEFAULT_TOKEN_BUDGET,
-        beside: Sequence["HookedRewardModel"] = (),
+        also: Sequence["HookedRewardModel"] = (),
         native: bool = False,
     ) -> Iterator[Batch]:
-        """Texts in batches that this model, and each model `beside` it, can run.
+        """Texts in batches that this model, and each of the models `also` given, can run.
 
         Batches are for the native forward where that is asked for, by `native` or by a model's engine.
         """
-        models = [self, *beside]
+        models = [self, *also]
         native = native or any(model.engine == "native" for model in models)
         networks = [model.hooked for model in models]
         return plan(networks, texts, token_budget, pad_id=self.pad_id, device=self.device, native=native)

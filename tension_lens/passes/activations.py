@@ -164,7 +164,7 @@ def stream_statistics(
         examples: collects where each neuron is most active, in the same pass.
     """
     accumulator = ActivationAccumulator((model.n_layers, model.d_mlp), base is not None, model.device)
-    for batch in model.batches(texts, token_budget, beside=[] if base is None else [base]):
+    for batch in model.batches(texts, token_budget, also=[] if base is None else [base]):
         blocks = blocks_of(batch.weights(scope))
         places = [] if examples is None else places_of(batch.texts, batch.rows, scope)
         before: dict[int, Tensor] = {}

@@ -248,7 +248,7 @@ def test_flawed_rows_of_hh_rlhf_are_told_and_recorded(models, tmp_path, capsys):
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (record["counts"]["kept"], record["counts"]["dropped_identical"]) == (5, 1)
     told = capsys.readouterr().err.splitlines()
-    assert any("helpful-online/test" in line and "going on without" in line for line in told)
+    assert any("helpful-online/test" in line and "not found" in line for line in told)
     assert any("dropped 1 identical" in line for line in told)
 
 

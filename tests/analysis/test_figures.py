@@ -15,7 +15,7 @@ from parts_study import DATA, item_table, write_study
 
 from analysis import figures
 from analysis.figures import style
-from analysis.figures.depth import depth_figure
+from analysis.figures.layers import depth_figure
 from analysis.figures.frame import meta_of
 from analysis.figures.overlap import circles_of, lens_area
 from analysis.figures.pooling import interval_words, pool

@@ -21,7 +21,7 @@ _FUNCTIONS = {
     "training": ("accuracy", "training_figure"),
 }
 
-__all__ = list(_FUNCTIONS)  # noqa: PLE0605
+__all__ = list(_FUNCTIONS)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from analysis.figures.marks import backbone_dots, control_spans, dots
 from analysis.figures.pooling import MEANS, interval_words, members, pool_levels, whose
 from analysis.figures.style import COLOURS
 from analysis.tables.retention import EVERY
+from tension_lens.neurons.conditions import Condition
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -71,7 +72,7 @@ def retention_figure(retention: pd.DataFrame) -> "Figure":
             style = {"name": measure, "legendgroup": measure, "lane": lane}
             drawn = controls[(controls["data"] == data) & (controls["measure"] == measure)]
             look = {"legendgroup": "random", "lane": lane}
-            for number, (_, of_it) in enumerate(drawn.groupby("place", sort=False)):
+            for number, (_, of_it) in enumerate(drawn.groupby("condition", sort=False)):
                 shown = number == 0 and measure == "combined"
                 of_data.append(control_spans(of_it, "x-thin-open", "random controls", " %", showlegend=shown, **look))
             marker = {"color": COLOURS[objective], "size": 10, "symbol": SYMBOLS[measure]}
@@ -86,7 +87,8 @@ def _controls(rows: pd.DataFrame) -> pd.DataFrame:
     by = ["data", "measure", "set", "ablation"]
     found = drawn.groupby(by, sort=False)["share"].agg(value="mean", low="min", high="max", draws="count").reset_index()
     found = found.merge(members(drawn, by), on=by)
-    return placed(found)
+    labels = [Condition(*one).label for one in zip(found["set"], found["ablation"], strict=True)]
+    return placed(found.assign(condition=labels))
 
 
 def _counts(row: pd.Series) -> str:

@@ -18,7 +18,7 @@ from tension_lens.neurons.sets import NeuronSet
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-from analysis.figures.depth import depth_figure
+from analysis.figures.layers import depth_figure
 from analysis.tables.depth import depth_table
 
 

@@ -27,6 +27,7 @@ from tension_lens.console import tell
 from tension_lens.constants import ALPHA, INTACT, OBJECTIVES, PARTS, require_one_of
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import accuracy_of
+from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.overlap import overlap
 from tension_lens.neurons.sets import NeuronSet
 from train.settings import TINY_BACKBONES
@@ -212,17 +213,17 @@ def depth_summary(folder: RunFolder) -> pd.DataFrame:
     return wide.loc[[one.name for one in sets], ["neurons", "early", "middle", "late"]].reset_index()
 
 
-def ablation_table(cells: dict[str, Cell], task_types: Any) -> pd.DataFrame:
+def ablation_table(cells: dict[Condition, Cell], task_types: Any) -> pd.DataFrame:
     """Accuracy of the mixed model by task type under each condition, and under a random set of the same size."""
     rows = []
-    for name in ("baseline", *SETS_OFF):
-        if name not in cells:
+    for condition in (Condition(), *(Condition(name, "zero") for name in SETS_OFF)):
+        if condition not in cells:
             continue
-        control = cells.get(f"{name}.uniform-0")
-        row = {"switched off": "nothing" if name == "baseline" else name, "neurons": cells[name].neurons}
+        cell, control = cells[condition], cells.get(replace(condition, control="uniform", draw=0))
+        row = {"ablated": condition.set or "nothing", "neurons": cell.neurons}
         for task_type in ("helpful", "harmless"):
             items = task_types == task_type
-            row[f"{task_type} pairs"] = percent(asdict(accuracy_of(cells[name].right[items])))
+            row[f"{task_type} pairs"] = percent(asdict(accuracy_of(cell.right[items])))
             row[f"random, {task_type}"] = percent(asdict(accuracy_of(control.right[items]))) if control else "-"
         rows.append(row)
     return pd.DataFrame(rows)
@@ -231,9 +232,9 @@ def ablation_table(cells: dict[str, Cell], task_types: Any) -> pd.DataFrame:
 def surviving(table: pd.DataFrame) -> str:
     """Which sets change the mixed model's accuracy by more than chance, of the effects table."""
     tested = table[(table["objective"] == "mixed") & (table["against"] == INTACT)]
-    tested = tested[tested["condition"].isin(SETS_OFF)]
+    tested = tested[(tested["control"] == "") & (tested["ablation"] == "zero")]
     found = tested[tested["p_holm"] < ALPHA]
-    named = [f"{row.condition} on {row.subtask} ({100 * row.difference:+.1f} points)" for row in found.itertuples()]
+    named = [f"{row.set} on {row.subtask} ({100 * row.difference:+.1f} points)" for row in found.itertuples()]
     return f"{'; '.join(named) or 'none'} (McNemar's exact test, Holm's correction over {len(tested)} tests)"
 
 

@@ -1,37 +1,31 @@
-"""Figures of result tables: functions from tables to plotly figures, each with the caption that belongs under it."""
+"""Plotly figures of neuron sets and result tables. `depth` takes neuron sets, the others a table of `analysis.tables`.
 
-from analysis.figures.ablation import effects_caption, effects_figure
-from analysis.figures.accuracy import subtask_caption, subtask_figure, training_caption, training_figure
-from analysis.figures.neurons import depth_by_model_figure, depth_caption, rmsd_caption, rmsd_figure
-from analysis.figures.overlap import overlap_caption, overlap_figure, partition_caption, partition_figure
-from analysis.figures.rewards import density_caption, density_figure
-from analysis.figures.sweeps import sweep_caption, sweep_figure
-from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
-from analysis.figures.variants import variants_caption, variants_figure
+Names are imported on first use.
+"""
 
-__all__ = [
-    "density_caption",
-    "density_figure",
-    "depth_by_model_figure",
-    "depth_caption",
-    "effects_caption",
-    "effects_figure",
-    "margins_caption",
-    "margins_figure",
-    "overlap_caption",
-    "overlap_figure",
-    "partition_caption",
-    "partition_figure",
-    "retention_caption",
-    "retention_figure",
-    "rmsd_caption",
-    "rmsd_figure",
-    "subtask_caption",
-    "subtask_figure",
-    "sweep_caption",
-    "sweep_figure",
-    "training_caption",
-    "training_figure",
-    "variants_caption",
-    "variants_figure",
-]
+from importlib import import_module
+from typing import Any
+
+_FUNCTIONS = {
+    "depth": ("layers", "depth_figure"),
+    "depth_by_model": ("neurons", "depth_by_model_figure"),
+    "effects": ("ablation", "effects_figure"),
+    "margins": ("tension", "margins_figure"),
+    "densities": ("rewards", "density_figure"),
+    "overlaps": ("overlap", "overlap_figure"),
+    "partition": ("overlap", "partition_figure"),
+    "retention": ("tension", "retention_figure"),
+    "rmsd": ("neurons", "rmsd_figure"),
+    "sub_tasks": ("accuracy", "subtask_figure"),
+    "sweep": ("sweeps", "sweep_figure"),
+    "training": ("accuracy", "training_figure"),
+}
+
+__all__ = list(_FUNCTIONS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FUNCTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, function = _FUNCTIONS[name]
+    return getattr(import_module(f"analysis.figures.{module}"), function)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 SUBTASK_HEIGHT = 44
-CELL = ["objective", "condition", "data"]
+CELL = ["objective", "condition", "set", "ablation", "data"]
 ORDER = ("mixed", "helpful", "harmless")
 POINTS = " points"
 
@@ -32,15 +32,15 @@ def effects_figure(conditions: pd.DataFrame) -> "Figure":
     """
     rows = _placed(conditions)
     places = list(dict.fromkeys(rows["place"]))
-    keys = [*CELL, "set", "place"]
+    keys = [*CELL, "place"]
     levels = pool_levels(rows, "difference", keys, ("before", "after", "n", "lost", "gained", "p_holm"))
     hits = rows.assign(hit=rows["p_holm"] < ALPHA).groupby(keys, sort=False)["hit"].agg(hits="sum", tests="size")
     levels = levels.merge(hits.reset_index(), on=keys, how="left")
     controls = {kind: _controls(rows, kind) for kind in CONTROLS if f"{kind}_mean" in rows}
     traces: dict[str, list[Trace]] = {}
     for cell, part in sorted(levels.groupby(CELL, sort=False), key=lambda one: ORDER.index(one[0][0])):
-        objective, condition, _ = cell
-        of_choice = traces.setdefault(f"{objective} model, {condition_words(condition)}", [])
+        objective, _, name, ablation, _ = cell
+        of_choice = traces.setdefault(f"{objective} model, {condition_words(name, ablation)}", [])
         drawn = {kind: found.get(cell) for kind, found in controls.items()}
         of_choice += _effects(part, drawn, legend=not of_choice)
     lanes = 1 + len(controls)

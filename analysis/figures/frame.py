@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.figures.style import CLEAR, GREY
-from tension_lens.constants import ABLATIONS, BASELINE
+from tension_lens.constants import INTACT
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -134,14 +134,17 @@ def members_column(key: str) -> str:
     return f"{key}_of"
 
 
-def condition_words(condition: str) -> str:
-    """What a condition does, in words: `shared.mean` is the shared set held at its mean."""
-    if condition == BASELINE:
-        return "intact"
-    name, *rest = condition.split(".")
-    control = next((part for part in rest if "-" in part), "")
-    words = f"{name.replace('_', ' ')} {'at mean' if ABLATIONS[1] in rest else 'off'}"
-    return f"{words}, random {control.replace('-', ' ')}" if control else words
+def condition_words(set_name: str, ablation: str) -> str:
+    """The ablation of a set in words: `shared set ablated`, `own set at its mean`; `intact` without a set."""
+    if not set_name:
+        return INTACT
+    return f"{set_name.replace('_', ' ')} {'at mean' if ablation == 'mean' else 'ablated'}"
+
+
+def placed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the words of their condition in the column `place`."""
+    words = [condition_words(*one) for one in zip(rows["set"], rows["ablation"], strict=True)]
+    return rows.assign(place=words)
 
 
 def tag(data: str) -> str:

@@ -29,7 +29,7 @@ def density_rows(distributions: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for objective in ("mixed", "helpful", "harmless"):
         part = rows[rows["objective"] == objective]
-        own = part["condition"].str.match(rf"{OWN}(\.|$)").astype(bool)
+        own = part["set"] == OWN
         parts.append(part[own] if own.any() and objective != "mixed" else part)
     return pd.concat(parts)
 
@@ -43,16 +43,16 @@ def density_figure(distributions: pd.DataFrame) -> "Figure":
         distributions: `Study.distributions` as a DataFrame, with the arrays `edges` and `density`.
     """
     rows = density_rows(distributions)
-    panels = list(dict.fromkeys(zip(rows["objective"], rows["condition"], strict=True)))
+    panels = list(dict.fromkeys(zip(rows["objective"], rows["set"], rows["ablation"], strict=True)))
     traces: dict[str, list[Trace]] = {}
     for (backbone, data), part in rows.groupby(["backbone", "data"], sort=False):
         of_choice = traces.setdefault(f"{backbone}, {data}", [])
         for row in part.to_dict("records"):
-            of_choice.append(_density(row, panels.index((row["objective"], row["condition"]))))
+            of_choice.append(_density(row, panels.index((row["objective"], row["set"], row["ablation"]))))
     height = (PANEL_HEIGHT + PANEL_GAP) * len(panels) - PANEL_GAP
     figure = frame(height, 4, len(traces) > 1)
     top_margin = figure.layout.margin.t + 20
-    for number, (objective, condition) in enumerate(panels):
+    for number, (objective, name, ablation) in enumerate(panels):
         top = 1 - number * (PANEL_HEIGHT + PANEL_GAP) / height
         suffix = "" if number == 0 else str(number + 1)
         axis = {"zeroline": False, "gridcolor": GRID, "tickfont": {"size": 11}}
@@ -63,7 +63,7 @@ def density_figure(distributions: pd.DataFrame) -> "Figure":
         }  # fmt: skip
         figure.add_annotation(
             x=0, y=top, xref="paper", yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
-            text=f"{objective} model, {condition_words(condition)}",
+            text=f"{objective} model, {condition_words(name, ablation)}",
         )  # fmt: skip
     figure.layout[f"yaxis{_suffix(len(panels) // 2)}"].title = {"text": "density per unit of reward"}
     figure.layout[f"xaxis{_suffix(len(panels) - 1)}"].title = {"text": "reward, the model's own units"}

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.figures.frame import Trace, condition_words, counted, finish, frame, set_rows
+from analysis.figures.frame import Trace, counted, finish, frame, placed, set_rows
 from analysis.figures.marks import backbone_dots, control_spans, dots
 from analysis.figures.pooling import MEANS, interval_words, members, pool_levels, whose
 from analysis.figures.style import COLOURS
 from analysis.tables.retention import EVERY
+from tension_lens.neurons.conditions import Condition
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -24,7 +25,7 @@ ROW_HEIGHT = 56
 
 def _over_all(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[(table["subtask"] == EVERY) & (table["task_type"] == EVERY)]
-    return rows.assign(place=rows["condition"].map(condition_words))
+    return placed(rows)
 
 
 def _by_condition(rows: pd.DataFrame, traces: Mapping[str, list[Trace]], lanes: int, x_title: str) -> "Figure":
@@ -83,11 +84,11 @@ def retention_figure(retention: pd.DataFrame) -> "Figure":
 def _controls(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, lowest and highest share over all draws and models of the controls of each set."""
     drawn = rows[(rows["control"] != "") & rows["share"].notna()]
-    condition = drawn["set"] + drawn["ablation"].map({"mean": ".mean"}).fillna("")
-    drawn, by = drawn.assign(condition=condition), ["data", "measure", "condition"]
+    by = ["data", "measure", "set", "ablation"]
     found = drawn.groupby(by, sort=False)["share"].agg(value="mean", low="min", high="max", draws="count").reset_index()
     found = found.merge(members(drawn, by), on=by)
-    return found.assign(place=found["condition"].map(condition_words))
+    labels = [Condition(*one).label for one in zip(found["set"], found["ablation"], strict=True)]
+    return placed(found.assign(condition=labels))
 
 
 def _counts(row: pd.Series) -> str:

@@ -10,7 +10,7 @@ from plotly.graph_objects import Figure
 
 from analysis.figures.ablation import effects_caption, effects_figure
 from analysis.figures.accuracy import subtask_caption, subtask_figure, training_caption, training_figure
-from analysis.figures.depth import depth_figure
+from analysis.figures.layers import depth_figure
 from analysis.figures.neurons import depth_by_model_figure, depth_caption, rmsd_caption, rmsd_figure
 from analysis.figures.overlap import overlap_caption, overlap_figure, partition_caption, partition_figure
 from analysis.figures.rewards import density_caption, density_figure

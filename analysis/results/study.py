@@ -1,8 +1,7 @@
-"""Read a study's item tables into what the tables and figures are made of: scores by rule, and compact cells.
+"""Read a study's item tables into scores by rule and compact cells, from which tables and figures are made.
 
-A study is a folder that tension_lens.study wrote: BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet. Several are read as
-if they were one. Rewards are read one model at a time and let go; of every item stay whether it is right, its margin,
-and no more.
+Several studies can be read as one. Rewards are read one model at a time and not kept; a cell keeps for every item only
+whether it is correct and its margin.
 """
 
 from collections.abc import Iterator
@@ -15,14 +14,17 @@ from jaxtyping import Bool, Float, Shaped
 
 from analysis.results.scores import score_rows
 from tension_lens.artifacts.layout import StudyFolder
-from tension_lens.constants import BASELINE, OBJECTIVES
+from tension_lens.constants import OBJECTIVES
 from tension_lens.errors import RequestError
 from tension_lens.metrics.distributions import Scores, score_shift_of
 from tension_lens.metrics.item_table import ItemTable, read_metadata
+from tension_lens.neurons.conditions import Condition
 
 IDENTITY = ("backbone", "seed", "objective")
 ABOUT = ("condition", "set", "ablation", "control", "draw", "neurons", "shared_with_set")
-CellKey = tuple[str, str, str, str, str]
+Group = tuple[str, str, str, str]
+"""Backbone, seed, objective, data."""
+CellKey = tuple[str, str, str, str, Condition]
 """Backbone, seed, objective, data, condition."""
 
 
@@ -44,16 +46,11 @@ class Cell:
     seed: str
     objective: str
     data: str
-    condition: str
-    set: str
-    """The set that is switched off, or that the control is a control of; empty for the intact model."""
-    ablation: str
-    control: str
-    """The kind of a random control; empty for a set itself."""
-    draw: str
+    condition: Condition
     neurons: int
+    """How many are ablated."""
     shared_with_set: str
-    """Of a control: how many of its neurons the set has too."""
+    """For a control: how many of its neurons are in its set."""
     right: Bool[np.ndarray, " item"]
     """min(chosen rewards) > max(rejected rewards)."""
     margin: Float[np.ndarray, " item"]
@@ -65,13 +62,19 @@ class Cell:
         return self.backbone, self.seed, self.objective
 
     def labels(self) -> dict[str, Any]:
-        """What a row about this cell starts with."""
-        return {name: getattr(self, name) for name in (*IDENTITY, "data", *ABOUT)}
+        """The first columns of a row about this cell: the model, the data and the condition."""
+        model = {name: getattr(self, name) for name in (*IDENTITY, "data")}
+        return {
+            **model,
+            **self.condition.columns(),
+            "neurons": self.neurons,
+            "shared_with_set": self.shared_with_set,
+        }
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Every cell of one or more studies, the scores by every rule, and what is not there."""
+    """All cells of one or more studies, the scores by every rule, and the missing cells."""
 
     cells: dict[CellKey, Cell]
     items: dict[str, Items]
@@ -79,16 +82,16 @@ class Study:
     scores: list[dict[str, Any]]
     """A row for each model, condition, rule and sub-task."""
     distributions: list[dict[str, Any]]
-    """A row for each model, condition, data, side and time (before and after the ablation): how rewards are
-    distributed. `edges` and `density` are the histogram, arrays; before and after have the same edges."""
+    """The distribution of rewards, a row for each model, condition, data, side and time (before and after the
+    ablation). `edges` and `density` are arrays, the histogram; before and after have the same edges."""
     gaps: list[dict[str, str]]
-    """Cells of the grid that are missing, a row each: what it is and why."""
+    """Missing cells of the grid, a row for each with the reason."""
 
-    def groups(self) -> dict[tuple[str, str, str, str], dict[str, Cell]]:
+    def groups(self) -> dict[Group, dict[Condition, Cell]]:
         """Cells by condition, for each backbone, seed, objective and data."""
-        found: dict[tuple[str, str, str, str], dict[str, Cell]] = {}
-        for (*model, data, condition), cell in self.cells.items():
-            found.setdefault((model[0], model[1], model[2], data), {})[condition] = cell
+        found: dict[Group, dict[Condition, Cell]] = {}
+        for (backbone, seed, objective, data, condition), cell in self.cells.items():
+            found.setdefault((backbone, seed, objective, data), {})[condition] = cell
         return found
 
 
@@ -131,10 +134,10 @@ def _by_model(finished: list[list[Path]]) -> list[list[Path]]:
     return list(found.values())
 
 
-def _tables_of_one_model(paths: list[Path]) -> dict[str, dict[str, ItemTable]]:
+def _tables_of_one_model(paths: list[Path]) -> dict[str, dict[Condition, ItemTable]]:
     """Tables by data and condition."""
-    found: dict[str, dict[str, ItemTable]] = {}
-    origins: dict[tuple[str, str], Path] = {}
+    found: dict[str, dict[Condition, ItemTable]] = {}
+    origins: dict[tuple[str, Condition], Path] = {}
     weights: dict[str, Path] = {}
     for path in paths:
         table = ItemTable.load(path)
@@ -148,11 +151,11 @@ def _tables_of_one_model(paths: list[Path]) -> dict[str, dict[str, ItemTable]]:
                 f"item tables of {model}, are of different weights: {first} and {second}; run tension_lens.study on "
                 "one of the two again, or report on each by itself"
             )
-        key = about["data"], about["condition"]
+        key = about["data"], Condition.of(about)
         if key in origins:
             raise RequestError(
-                f"{origins[key].parent} and {path.parent} both hold {model}, on {key[0]} under {key[1]}; keep one of "
-                "the two, or report on each study by itself"
+                f"{origins[key].parent} and {path.parent} both hold {model}, on {key[0]} under {key[1].label}; keep "
+                "one of the two, or report on each study by itself"
             )
         origins[key] = path
         found.setdefault(key[0], {})[key[1]] = table
@@ -165,9 +168,14 @@ def _require_labels(metadata: dict[str, str], path: Path) -> None:
 
 
 def _cell(table: ItemTable) -> Cell:
-    about = {name: table.metadata[name] for name in (*IDENTITY, "data", *ABOUT)}
-    margin = table.margin.astype(np.float32)
-    return Cell(**{**about, "neurons": int(about["neurons"])}, right=table.right, margin=margin)  # type: ignore[arg-type]
+    about = table.metadata
+    return Cell(
+        **{name: about[name] for name in (*IDENTITY, "data", "shared_with_set")},
+        condition=Condition.of(about),
+        neurons=int(about["neurons"]),
+        right=table.right,
+        margin=table.margin.astype(np.float32),
+    )
 
 
 def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -> None:
@@ -182,29 +190,29 @@ def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -
         )
 
 
-def _scores(tables: dict[str, dict[str, ItemTable]]) -> Iterator[dict[str, Any]]:
-    """Of one model: the score rows of every condition."""
-    conditions: dict[str, dict[str, ItemTable]] = {}
+def _scores(tables: dict[str, dict[Condition, ItemTable]]) -> Iterator[dict[str, Any]]:
+    """The score rows of every condition of one model."""
+    conditions: dict[Condition, dict[str, ItemTable]] = {}
     for data, by_condition in tables.items():
         for condition, table in by_condition.items():
             conditions.setdefault(condition, {})[data] = table
-    for of_condition in conditions.values():
-        metadata = next(iter(of_condition.values())).metadata
+    for by_data in conditions.values():
+        metadata = next(iter(by_data.values())).metadata
         labels = {name: metadata[name] for name in (*IDENTITY, *ABOUT)}
-        for row in score_rows(of_condition):
+        for row in score_rows(by_data):
             yield {**labels, **row}
 
 
-def _distributions(by_condition: dict[str, ItemTable]) -> Iterator[dict[str, Any]]:
-    """Rewards of the intact model and of each set switched off, on one grid a pair; controls are left out."""
-    intact = by_condition.get(BASELINE)
+def _distributions(by_condition: dict[Condition, ItemTable]) -> Iterator[dict[str, Any]]:
+    """Rewards of the intact model and under each set's ablation, on one grid per pair; controls are left out."""
+    intact = by_condition.get(Condition())
     if intact is None:
         return
-    for name, table in by_condition.items():
-        if name == BASELINE or table.metadata["control"]:
+    for condition, table in by_condition.items():
+        if condition.is_intact or condition.is_control:
             continue
         shift = score_shift_of(intact, table)
-        labels = {key: table.metadata[key] for key in (*IDENTITY, "data", "condition")}
+        labels = {key: table.metadata[key] for key in (*IDENTITY, "data", "condition", "set", "ablation")}
         for when, scores in (("before", shift.before), ("after", shift.after)):
             yield from _distribution_rows({**labels, "when": when}, scores, shift.edges)
 
@@ -220,7 +228,7 @@ def _distribution_rows(
 
 
 def _gaps(cells: dict[CellKey, Cell], data: list[str]) -> Iterator[dict[str, str]]:
-    """Which of the cells there would be, if every model had every data spec and condition of its objective."""
+    """The cells that are missing from the grid of every model, data spec and condition of an objective."""
     seeds = sorted({(backbone, seed) for backbone, seed, *_ in cells})
     for backbone, seed in seeds:
         for objective in OBJECTIVES:
@@ -234,4 +242,4 @@ def _gaps(cells: dict[CellKey, Cell], data: list[str]) -> Iterator[dict[str, str
                     yield {**about, "condition": "every", "why": why}
                 for condition in wanted if present else ():
                     if condition not in present:
-                        yield {**about, "condition": condition, "why": "no table of this condition"}
+                        yield {**about, "condition": condition.label, "why": "no table of this condition"}

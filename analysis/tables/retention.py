@@ -9,10 +9,12 @@ import pandas as pd
 from jaxtyping import Bool
 
 from analysis.results.study import Cell, Study
-from tension_lens.constants import BASELINE
+from tension_lens.constants import INTACT
 from tension_lens.metrics.retention import MarginComparison, Retention, Share, retained_margins, retention
+from tension_lens.neurons.conditions import Condition
 
 EVERY = "all"
+FLIP_LABELS = ("backbone", "seed", "objective", "data", "condition", "set", "ablation")
 
 
 def _parts(study: Study, data: str, by_subtask: bool) -> Iterator[tuple[str, str, Bool[np.ndarray, " item"]]]:
@@ -31,7 +33,7 @@ def _mixed(study: Study) -> Iterator[tuple[Cell, dict[str, Cell]]]:
     """Every cell of a mixed model with the intact single-objective models of its backbone, seed and data."""
     for cell in study.cells.values():
         if cell.objective == "mixed":
-            keys = {one: (cell.backbone, cell.seed, one, cell.data, BASELINE) for one in ("helpful", "harmless")}
+            keys = {one: (cell.backbone, cell.seed, one, cell.data, Condition()) for one in ("helpful", "harmless")}
             yield cell, {one: study.cells[key] for one, key in keys.items() if key in study.cells}
 
 
@@ -46,7 +48,7 @@ def retention_table(study: Study) -> pd.DataFrame:
     for cell, single in _mixed(study):
         if len(single) < len(("helpful", "harmless")):
             continue
-        for subtask, task_type, part in _parts(study, cell.data, by_subtask=not cell.control):
+        for subtask, task_type, part in _parts(study, cell.data, by_subtask=not cell.condition.is_control):
             credits = (one.right[part].astype(np.float64) for one in (single["helpful"], single["harmless"], cell))
             found = retention(*credits)
             about = {**cell.labels(), "subtask": subtask, "task_type": task_type}
@@ -65,7 +67,7 @@ def margin_table(study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for cell, single in _mixed(study):
-        if cell.control:
+        if cell.condition.is_control:
             continue
         for name, other in single.items():
             for subtask, task_type, part in _parts(study, cell.data, by_subtask=False):
@@ -102,14 +104,14 @@ def flip_table(study: Study) -> pd.DataFrame:
     """
     frames = []
     for cell in study.cells.values():
-        if cell.control:
+        if cell.condition.is_control:
             continue
         others = {}
-        if cell.condition != BASELINE:
-            others["intact"] = study.cells.get((*cell.model, cell.data, BASELINE))
+        if not cell.condition.is_intact:
+            others[INTACT] = study.cells.get((*cell.model, cell.data, Condition()))
         elif cell.objective == "mixed":
             for one in ("helpful", "harmless"):
-                others[one] = study.cells.get((cell.backbone, cell.seed, one, cell.data, BASELINE))
+                others[one] = study.cells.get((cell.backbone, cell.seed, one, cell.data, Condition()))
         for reference, other in others.items():
             if other is not None:
                 frames += [_flips(study, cell, reference, flip, rows) for flip, rows in _changed(other, cell)]
@@ -123,7 +125,7 @@ def _changed(reference: Cell, cell: Cell) -> Iterator[tuple[str, Bool[np.ndarray
 
 def _flips(study: Study, cell: Cell, reference: str, flip: str, rows: Bool[np.ndarray, " item"]) -> pd.DataFrame:
     items = study.items[cell.data]
-    about = {name: getattr(cell, name) for name in ("backbone", "seed", "objective", "data", "condition")}
+    about = {name: cell.labels()[name] for name in FLIP_LABELS}
     constant = {**about, "reference": reference, "flip": flip}
     columns = {name: np.full(int(rows.sum()), value, dtype=object) for name, value in constant.items()}
     return pd.DataFrame({**columns, "subtask": items.subtask[rows], "item": items.item[rows]})

@@ -6,7 +6,7 @@ from analysis.results.study import Study
 from analysis.tables.effects import condition_table, effects, seed_table
 from analysis.tables.retention import flip_table, margin_table, retention_table
 
-SCORE_KEYS = ["backbone", "objective", "data", "condition", "rule", "subtask"]
+SCORE_KEYS = ["backbone", "objective", "data", "condition", "set", "ablation", "rule", "subtask"]
 
 
 def tables_of(study: Study) -> dict[str, pd.DataFrame]:

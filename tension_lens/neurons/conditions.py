@@ -1,5 +1,6 @@
 """Conditions: the intact model, an ablated neuron set, or a random control of such a set."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,14 +26,41 @@ class Condition:
     """Seed of a random control."""
     neurons: NeuronSet | None = field(default=None, compare=False)
     """The neurons that are ablated; None for the intact model."""
-    means: Float[np.ndarray, "layer neuron"] | None = field(default=None, compare=False)
+    means: Float[np.ndarray, "layer neuron"] | None = field(default=None, compare=False, repr=False)
     """Values that ablated neurons hold; None for zero."""
 
     def __post_init__(self) -> None:
         if self.ablation:
             require_one_of("ablation", self.ablation, ABLATIONS)
-        if (self.ablation == "mean") != (self.means is not None):
+        if self.neurons is not None and (self.ablation == "mean") != (self.means is not None):
             raise RequestError("mean ablation needs the neurons' means, and no other condition uses them")
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> "Condition":
+        """The condition that an item table's metadata names, without its neurons."""
+        draw = int(metadata["draw"]) if metadata["draw"] else None
+        return cls(metadata["set"], metadata["ablation"], metadata["control"], draw)
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether nothing is ablated."""
+        return not self.ablation
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the ablated neurons are a random control."""
+        return bool(self.control)
+
+    @property
+    def of_set(self) -> "Condition":
+        """The condition that a control belongs to: the same ablation of the set itself."""
+        return Condition(self.set, self.ablation)
+
+    def columns(self) -> dict[str, str]:
+        """The condition as columns of a table: its label, then the fields that identify it."""
+        draw = "" if self.draw is None else str(self.draw)
+        fields = {"set": self.set, "ablation": self.ablation, "control": self.control, "draw": draw}
+        return {"condition": self.label, **fields}
 
     @property
     def label(self) -> str:
@@ -46,11 +74,7 @@ class Condition:
         """What an item table's file says of its condition."""
         shared = "" if not self.control or self.neurons is None else str(self.neurons.origin["shared_with_set"])
         return {
-            "condition": self.label,
-            "set": self.set,
-            "ablation": self.ablation,
-            "control": self.control,
-            "draw": "" if self.draw is None else str(self.draw),
+            **self.columns(),
             "neurons": str(0 if self.neurons is None else len(self.neurons)),
             "shared_with_set": shared,
         }

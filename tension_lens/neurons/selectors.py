@@ -170,17 +170,28 @@ def importance(
 
 
 def select_neurons(
-    scores: NeuronScores, statistic: str, top: float, name: str, against: NeuronScores | None = None
+    scores: NeuronScores,
+    statistic: str = "mean_abs",
+    top: float = 10.0,
+    name: str | None = None,
+    against: NeuronScores | None = None,
 ) -> NeuronSet:
-    """The `top` % of neurons that a selector ranks highest, with their origin: selector, share, scope and metadata.
+    """Select the `top` % of neurons with the highest importance by a selector.
+
+    Args:
+        scores: the model's scores.
+        statistic: a key of `SELECTORS`.
+        top: share of all neurons in percent, in (0, 100].
+        name: of the set; by default it names the share and the statistic.
+        against: scores of the same model on other data, for a selector that compares two.
 
     Raises:
         RequestError: as `importance` and `top_percent` do.
     """
     ranked = importance(statistic, scores, against)
-    # Contributions are over tokens of their own, whatever the scope of the scores they stand beside.
+    # Contributions have a scope of their own, whatever the scope of the scores they are stored with.
     scope = scores.metadata.get(f"{statistic}_scope", scores.scope)
     origin: dict[str, Any] = {"statistic": statistic, "scope": scope, **scores.metadata}
     if against is not None:
         origin["against"] = against.metadata
-    return top_percent(ranked, top, name, scores.site, **origin)
+    return top_percent(ranked, top, name or f"top {top:g} % by {statistic}", scores.site, **origin)

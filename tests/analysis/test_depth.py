@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.depth import DepthConfig, run
-from analysis.figures.depth import depth_figure
+from analysis.figures.layers import depth_figure
 from analysis.tables.depth import depth_table
 from tension_lens.errors import RequestError
 from tension_lens.neurons.sets import NeuronSet

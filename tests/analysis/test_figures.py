@@ -14,17 +14,23 @@ from parts_figures import choices, points, require_well_made, rows_of, score_row
 from parts_items import of_margins
 from parts_study import DATA, write_study
 
-from analysis import figures
 from analysis.figures import style
-from analysis.figures.depth import depth_figure
+from analysis.figures.ablation import effects_caption, effects_figure
+from analysis.figures.accuracy import subtask_caption, subtask_figure, training_caption, training_figure
 from analysis.figures.frame import meta_of
-from analysis.figures.overlap import circles_of, lens_area
+from analysis.figures.layers import depth_figure
+from analysis.figures.neurons import depth_by_model_figure, rmsd_caption, rmsd_figure
+from analysis.figures.overlap import circles_of, lens_area, overlap_caption, overlap_figure, partition_figure
 from analysis.figures.pooling import interval_words, pool
-from analysis.figures.rewards import merged
+from analysis.figures.rewards import density_caption, density_figure, merged
+from analysis.figures.sweeps import sweep_caption, sweep_figure
+from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
+from analysis.figures.variants import variants_caption, variants_figure
 from analysis.results.study import read_study
 from analysis.tables.effects import condition_table, effects
 from analysis.tables.neurons import rmsd_table
 from analysis.tables.retention import margin_table, retention_table
+from tension_lens.artifacts.layout import RunFolder
 from tension_lens.constants import SIDES, STATISTICS
 from tension_lens.errors import RequestError
 from tension_lens.neurons.overlap import overlap
@@ -153,7 +159,7 @@ AXES = ("Chat", "Focus", "Math")
 def test_the_radar_has_the_accuracies_of_the_table_and_gaps_where_it_has_none():
     cells = {("tiny", "0", "helpful", axis): (0.5 + number / 10, 0.4, 0.9) for number, axis in enumerate(AXES)}
     cells |= {("tiny", "0", "mixed", axis): (0.3, 0.2, 0.4) for axis in AXES[:2]}
-    figure = figures.subtask_figure(score_rows(cells, chance=0.25), "helpful")
+    figure = subtask_figure(score_rows(cells, chance=0.25), "helpful")
     require_well_made(figure, titles=False)
     drawn = {trace.name: trace for trace in figure.data}
     assert list(drawn["helpful"].theta) == [*AXES, AXES[0]]
@@ -175,7 +181,7 @@ def test_the_radars_menu_holds_everyone_families_and_backbones():
         for seed, value in enumerate(seeds)
         for axis in AXES
     }
-    figure = figures.subtask_figure(score_rows(cells), "helpful")
+    figure = subtask_figure(score_rows(cells), "helpful")
     shown = {
         label: next(trace for trace in traces if trace.name == "mixed") for label, traces in choices(figure).items()
     }
@@ -196,7 +202,7 @@ def test_the_radars_menu_holds_everyone_families_and_backbones():
 
 def test_two_sub_tasks_are_dots_with_intervals():
     cells = {("tiny", "0", "helpful", axis): (0.5, 0.4, 0.7) for axis in AXES[:2]}
-    figure = figures.subtask_figure(score_rows(cells, rule="every chosen above every rejected"), "helpful")
+    figure = subtask_figure(score_rows(cells, rule="every chosen above every rejected"), "helpful")
     require_well_made(figure)
     assert points(figure, name="helpful") == {axis: (50, pytest.approx(40), pytest.approx(70)) for axis in AXES[:2]}
     assert {place: x for place, (x, *_) in points(figure, name="random rewards").items()} == {"Chat": 50, "Focus": 50}
@@ -206,19 +212,19 @@ def test_the_strict_rule_stands_in_only_where_the_papers_has_nothing():
     strict = {("tiny", "0", "helpful", "helpful-base"): (0.1, 0.0, 0.2)}
     paper = {("tiny", "0", "helpful", "Chat"): (0.5, 0.4, 0.6)}
     both = pd.concat([score_rows(paper), score_rows(strict, rule="every chosen above every rejected")])
-    assert set(points(figures.subtask_figure(both, "helpful"), name="helpful")) == {"Chat"}
-    assert "paper's rule" in figures.subtask_caption(both, "helpful")
+    assert set(points(subtask_figure(both, "helpful"), name="helpful")) == {"Chat"}
+    assert "paper's rule" in subtask_caption(both, "helpful")
     alone = both[both["rule"] != "paper"]
-    assert set(points(figures.subtask_figure(alone, "helpful"), name="helpful")) == {"helpful-base"}
-    assert "strict rule" in figures.subtask_caption(alone, "helpful")
+    assert set(points(subtask_figure(alone, "helpful"), name="helpful")) == {"helpful-base"}
+    assert "strict rule" in subtask_caption(alone, "helpful")
     with pytest.raises(RequestError, match="no intact model is scored on harmless"):
-        figures.subtask_figure(both, "harmless")
+        subtask_figure(both, "harmless")
 
 
 def test_an_ablated_model_is_not_taken_for_the_intact_one():
     rows = score_rows({("tiny", "0", "helpful", "Chat"): (0.5, 0.4, 0.6)})
     off = score_rows({("tiny", "0", "helpful", "Chat"): (0.1, 0.0, 0.2)}).assign(condition="shared")
-    figure = figures.subtask_figure(pd.concat([rows, off]), "helpful")
+    figure = subtask_figure(pd.concat([rows, off]), "helpful")
     assert points(figure, name="helpful")["Chat"][0] == 50
 
 
@@ -230,7 +236,7 @@ def test_held_out_accuracies_have_their_intervals_and_the_line_of_chance():
         {**base, "seed": 1, "objective": "mixed", "accuracy": 0.55, "low": 0.51, "high": 0.59},
     ]
     training = pd.DataFrame(rows)
-    figure = figures.training_figure(training)
+    figure = training_figure(training)
     require_well_made(figure)
     place = "tiny, seed\N{NO-BREAK SPACE}{}"
     found = points(figure, name="helpful")
@@ -239,7 +245,7 @@ def test_held_out_accuracies_have_their_intervals_and_the_line_of_chance():
     assert set(points(figure, name="mixed")) == {place.format(1)}
     assert figure.layout.shapes[0].x0 == figure.layout.shapes[0].x1 == 50
     assert [trace.meta for trace in figure.data if trace.name == "mixed"] == [{"backbone": "tiny", "seed": "1"}]
-    caption = figures.training_caption(training)
+    caption = training_caption(training)
     assert "n = 400 pairs" in caption
     assert "1 of 3 intervals reach down" in caption
 
@@ -249,13 +255,13 @@ def test_held_out_accuracies_have_their_intervals_and_the_line_of_chance():
 
 def test_retention_shows_shares_intervals_and_controls_of_the_table(one):
     table = retention_table(one)
-    figure = figures.retention_figure(table)
+    figure = retention_figure(table)
     require_well_made(figure)
     found = table[(table["subtask"] == "all") & (table["task_type"] == "all")].set_index(["measure", "condition"])
     for measure in ("combined", "helpful", "harmless"):
         drawn = points(figure, name=measure)
-        assert list(drawn) == ["intact", "shared off"]
-        for condition, place in (("baseline", "intact"), ("shared", "shared off")):
+        assert list(drawn) == ["intact", "shared ablated"]
+        for condition, place in (("baseline", "intact"), ("shared", "shared ablated")):
             assert drawn[place] == percents(found.loc[measure, condition], "share", "low", "high")
     # Helpful right: items 0-5 and 8, 12-15; of these eleven the intact mixed model keeps 0-3, 8 and 12-15: nine.
     assert points(figure, name="helpful")["intact"][0] == pytest.approx(100 * 9 / 11, rel=1e-3)
@@ -266,19 +272,19 @@ def test_retention_shows_shares_intervals_and_controls_of_the_table(one):
     middle = controls[0].x[0]
     ends = [middle - controls[0].error_x.arrayminus[0], middle + controls[0].error_x.array[0]]
     assert [*ends, middle] == pytest.approx([100 * min(shares), 100 * max(shares), 50 * sum(shares)], rel=1e-3)
-    assert "Tables 11 and 12" in figures.retention_caption(table)
-    assert "No random controls" in figures.retention_caption(table[table["control"] == ""])
+    assert "Tables 11 and 12" in retention_caption(table)
+    assert "No random controls" in retention_caption(table[table["control"] == ""])
 
 
 def test_retention_that_has_no_denominator_is_absent(one):
     table = retention_table(one)
     empty = (table["measure"] == "helpful") & (table["condition"] == "shared")
     table.loc[empty, ["share", "low", "high"]] = None
-    assert list(points(figures.retention_figure(table), name="helpful")) == ["intact"]
+    assert list(points(retention_figure(table), name="helpful")) == ["intact"]
 
 
 def test_retention_of_many_models_is_a_mean_with_its_backbones(many):
-    figure = figures.retention_figure(retention_table(many))
+    figure = retention_figure(retention_table(many))
     intact = [trace for trace in figure.data if trace.name == "helpful" and rows_of(figure, trace) == ["intact"]]
     by_backbone = {trace.meta.get("backbone"): trace for trace in intact}
     # Seed 1 of tiny keeps eight of eleven: tiny has 8.5/11, small 9/11.
@@ -303,15 +309,15 @@ def test_retention_of_many_models_is_a_mean_with_its_backbones(many):
 def test_margins_show_the_differences_of_the_table(one):
     table = margin_table(one)
     for units in ("standardised", "raw"):
-        figure = figures.margins_figure(table, units)
+        figure = margins_figure(table, units)
         require_well_made(figure)
         found = table[(table["task_type"] == "all") & (table["units"] == units)].set_index(["reference", "condition"])
         for reference in ("helpful", "harmless"):
             row = found.loc[reference, "baseline"]
             drawn = points(figure, name=f"against {reference}")["intact"]
             assert drawn == pytest.approx([row["difference"], row["low"], row["high"]], rel=1e-3, abs=1e-4)
-    assert "standard deviations" in figures.margins_caption(table)
-    assert "own units of reward" in figures.margins_caption(table, "raw")
+    assert "standard deviations" in margins_caption(table)
+    assert "own units of reward" in margins_caption(table, "raw")
 
 
 # --- ablation
@@ -319,7 +325,7 @@ def test_margins_show_the_differences_of_the_table(one):
 
 def test_effects_show_differences_tests_and_controls_of_the_table(one):
     table = condition_table(effects(one), one)
-    figure = figures.effects_figure(table)
+    figure = effects_figure(table)
     require_well_made(figure)
     (drawn,) = (trace for trace in figure.data if trace.name == "shared set")
     rows = table.set_index("subtask")
@@ -339,13 +345,13 @@ def test_effects_show_differences_tests_and_controls_of_the_table(one):
     }
     names = {trace.name for trace in figure.data}
     assert names == {"shared set", "random, uniform"}
-    assert "uniform" in figures.effects_caption(table)
-    assert "No random controls" in figures.effects_caption(table.drop(columns=[c for c in table if "uniform" in c]))
+    assert "uniform" in effects_caption(table)
+    assert "No random controls" in effects_caption(table.drop(columns=[c for c in table if "uniform" in c]))
 
 
 def test_effects_of_many_models_mark_what_most_of_them_show(many):
     table = condition_table(effects(many), many)
-    figure = figures.effects_figure(table)
+    figure = effects_figure(table)
     require_well_made(figure)
     (mean,) = (t for t in figure.data if t.name == "shared set" and "backbone" not in t.meta)
     assert set(mean.marker.symbol) == {"circle", "diamond"}
@@ -354,16 +360,16 @@ def test_effects_of_many_models_mark_what_most_of_them_show(many):
     assert [t.meta["over"] for t in figure.data if t.name == "random, uniform"] == [everyone]
     assert {trace.meta["backbone"] for trace in figure.data if "backbone" in trace.meta} == {"tiny", "small"}
     table.loc[table["backbone"] == "tiny", "p_holm"] = 1.0
-    (mean,) = (t for t in figures.effects_figure(table).data if t.name == "shared set" and "backbone" not in t.meta)
+    (mean,) = (t for t in effects_figure(table).data if t.name == "shared set" and "backbone" not in t.meta)
     assert set(mean.marker.symbol) == {"circle"}
 
 
 def test_the_menu_of_effects_holds_sets_of_the_mixed_model_first(one):
     table = condition_table(effects(one), one)
-    own = table.assign(objective="helpful", condition="own.mean", set="own")
-    figure = figures.effects_figure(pd.concat([own, table], ignore_index=True))
+    own = table.assign(objective="helpful", condition="own.mean", set="own", ablation="mean")
+    figure = effects_figure(pd.concat([own, table], ignore_index=True))
     shown = choices(figure)
-    assert list(shown) == ["mixed model, shared off", "helpful model, own at mean"]
+    assert list(shown) == ["mixed model, shared ablated", "helpful model, own at mean"]
     assert {trace.meta["condition"] for trace in shown["helpful model, own at mean"]} == {"own.mean"}
     colours = {trace.name: trace.marker.color for trace in figure.data if trace.name.endswith("set")}
     assert colours == {"shared set": style.COLOURS["shared"], "own set": style.COLOURS["helpful"]}
@@ -382,7 +388,7 @@ SWEEP = sweep_rows(
 
 
 def test_the_sweep_shows_each_selector_the_random_draws_and_the_intact_model():
-    figure = figures.sweep_figure(SWEEP)
+    figure = sweep_figure(SWEEP)
     require_well_made(figure)
     drawn = {trace.name: trace for trace in figure.data if trace.name != "intact"}
     assert (list(drawn["mean_abs"].x), list(drawn["mean_abs"].y)) == ([5, 10], [65, 60])
@@ -394,22 +400,22 @@ def test_the_sweep_shows_each_selector_the_random_draws_and_the_intact_model():
     intact = [(trace.line.dash, *trace.y) for trace in figure.data if trace.name == "intact"]
     assert intact == [("solid", 70, 70), ("dot", 65, 65), ("dot", 75, 75)]
     assert all(trace.meta == {**WHO, "data": "sample:mixed:test"} for trace in figure.data)
-    assert "2 draws" in figures.sweep_caption(SWEEP)
-    assert "No random neurons" in figures.sweep_caption(SWEEP[SWEEP["selector"] != "random"])
+    assert "2 draws" in sweep_caption(SWEEP)
+    assert "No random neurons" in sweep_caption(SWEEP[SWEEP["selector"] != "random"])
 
 
 def test_sweeps_of_several_models_are_chosen_by_what_tells_them_apart():
     other = SWEEP.assign(objective="helpful")
-    assert list(choices(figures.sweep_figure(pd.concat([SWEEP, other])))) == ["tiny, mixed", "tiny, helpful"]
+    assert list(choices(sweep_figure(pd.concat([SWEEP, other])))) == ["tiny, mixed", "tiny, helpful"]
     again = SWEEP.assign(run="other/sweep")
-    assert list(choices(figures.sweep_figure(pd.concat([SWEEP, again])))) == ["tiny (run/sweep)", "tiny (other/sweep)"]
+    assert list(choices(sweep_figure(pd.concat([SWEEP, again])))) == ["tiny (run/sweep)", "tiny (other/sweep)"]
 
 
 # --- rewards
 
 
 def test_variants_show_differences_of_the_table_and_the_span_of_random_sets():
-    figure = figures.variants_figure(variant_rows())
+    figure = variants_figure(variant_rows())
     require_well_made(figure)
     helpful = points(figure, name="helpful model")
     assert helpful["signed mean"] == pytest.approx((-3.0, -6.0, 0.0))
@@ -426,12 +432,12 @@ def test_variants_show_differences_of_the_table_and_the_span_of_random_sets():
     random = [trace for trace in figure.data if trace.name == "random neurons"]
     assert [trace.x[0] for trace in random] == pytest.approx([0.5, 1.0])
     assert random[0].error_x.array[0] == pytest.approx(1.5) and random[0].error_x.arrayminus[0] == pytest.approx(1.5)
-    assert "n = 400 items" in figures.variants_caption(variant_rows())
+    assert "n = 400 items" in variants_caption(variant_rows())
 
 
 def test_densities_are_those_of_the_study_before_and_after(one):
     table = pd.DataFrame(one.distributions)
-    figure = figures.density_figure(table)
+    figure = density_figure(table)
     require_well_made(figure, titles=False)
     found = table.set_index(["when", "side"])
     for trace in figure.data:
@@ -447,7 +453,7 @@ def test_densities_are_those_of_the_study_before_and_after(one):
         assert sum(trace.y) * trace.dx == pytest.approx(1, rel=1e-3)
         assert trace.y[-1] == 0
         assert trace.meta == {**WHO, "condition": "shared", "data": DATA}
-    assert "n = 20 responses" in figures.density_caption(table)
+    assert "n = 20 responses" in density_caption(table)
 
 
 @given(st.lists(st.floats(0, 10), min_size=60, max_size=60), st.integers(1, 10_000))
@@ -459,12 +465,15 @@ def test_merged_bins_keep_the_area(density, n):
 
 def test_densities_of_single_objective_models_are_of_their_own_set(many):
     table = pd.DataFrame(many.distributions)
-    helpful = [table.assign(objective="helpful", condition=name) for name in ("own", "shared")]
-    figure = figures.density_figure(pd.concat([*helpful, table]))
-    assert [note.text for note in figure.layout.annotations] == ["mixed model, shared off", "helpful model, own off"]
+    helpful = [table.assign(objective="helpful", condition=name, set=name) for name in ("own", "shared")]
+    figure = density_figure(pd.concat([*helpful, table]))
+    assert [note.text for note in figure.layout.annotations] == [
+        "mixed model, shared ablated",
+        "helpful model, own ablated",
+    ]
     assert {trace.meta["seed"] for trace in figure.data} == {"0"}
     assert list(choices(figure)) == [f"small, {DATA}", f"tiny, {DATA}"]
-    assert "first seed" in figures.density_caption(table)
+    assert "first seed" in density_caption(table)
 
 
 # --- neurons
@@ -474,15 +483,15 @@ def test_rmsd_by_layer_is_the_tables(tmp_path):
     values = {f"{side}/{name}": np.full((2, 3), 1.0, np.float32) for side in SIDES for name in STATISTICS}
     values["rejected/mean_abs"] = np.float32([[1, 2, 1], [1, 1, 1]])
     NeuronScores(values, "post", "all", {}).save(tmp_path / "tiny" / "scores" / "helpful")
-    table = rmsd_table({"tiny": tmp_path / "tiny"}, "mean_abs")
-    figure = figures.rmsd_figure(table)
+    table = rmsd_table({"tiny": RunFolder(tmp_path / "tiny")}, "mean_abs")
+    figure = rmsd_figure(table)
     require_well_made(figure)
     (drawn,) = figure.data
     # One of three neurons of layer 0 differs by 1: √(1/3).
     assert (list(drawn.x), list(drawn.y)) == ([0, 1], [0.5774, 0])
-    assert "mean_abs" in figures.rmsd_caption(table)
+    assert "mean_abs" in rmsd_caption(table)
     named = pd.concat([table.assign(backbone="a", seed="0"), table.assign(runs="other", backbone="b", seed="0")])
-    shown = choices(figures.rmsd_figure(named))
+    shown = choices(rmsd_figure(named))
     assert {name: traces[0].meta for name, traces in shown.items()} == {
         "tiny": {"backbone": "a", "seed": "0"},
         "other": {"backbone": "b", "seed": "0"},
@@ -498,7 +507,7 @@ PARTED = {"helpful": HELPFUL, "harmless": HARMLESS, **partition(HELPFUL, HARMLES
 def test_depth_of_several_models_is_a_mean_beside_each_and_the_uniform_share():
     other = NeuronSet.of("helpful", "post", (3, 4), [(0, 0), (2, 1)])
     about = {"a": {"backbone": "x", "seed": "0"}, "b": {"backbone": "y", "seed": "0"}}
-    figure = figures.depth_by_model_figure({"a": PARTED, "b": {"helpful": other}}, about)
+    figure = depth_by_model_figure({"a": PARTED, "b": {"helpful": other}}, about)
     require_well_made(figure)
     bars = {trace.name: trace for trace in figure.data if trace.type == "bar"}
     # Early: 2 of 4 and 1 of 2; middle 1 of 4 and none; late 1 of 4 and 1 of 2.
@@ -506,7 +515,7 @@ def test_depth_of_several_models_is_a_mean_beside_each_and_the_uniform_share():
     # Two models are too few for an interval of their mean.
     assert bars["helpful"].error_y.array is None
     third = NeuronSet.of("helpful", "post", (3, 4), [(0, 0), (0, 1)])
-    of_three = figures.depth_by_model_figure({"a": PARTED, "b": {"helpful": other}, "c": {"helpful": third}})
+    of_three = depth_by_model_figure({"a": PARTED, "b": {"helpful": other}, "c": {"helpful": third}})
     # Middle: 0.25, 0 and 0, sd 0.25/√3; t(2 df) = 4.302653.
     assert of_three.data[0].error_y.array[1] == pytest.approx(100 * 4.302653 * 0.25 / 3, rel=1e-3)
     assert list(bars["uniform"].y) == pytest.approx([33.33] * 3)
@@ -519,11 +528,11 @@ def test_depth_of_several_models_is_a_mean_beside_each_and_the_uniform_share():
     assert dots == {"x": [50, 25, 25], "y": [50, 0, 50]}
     assert "mixed" not in bars
     with pytest.raises(RequestError, match="no run folder has"):
-        figures.depth_by_model_figure({"a": {}})
+        depth_by_model_figure({"a": {}})
 
 
 def test_an_empty_set_has_no_depth():
-    figure = figures.depth_by_model_figure({"a": {"helpful": NeuronSet.of("helpful", "post", SHAPE, [])}})
+    figure = depth_by_model_figure({"a": {"helpful": NeuronSet.of("helpful", "post", SHAPE, [])}})
     assert list(figure.data[0].y) == [None] * 3
 
 
@@ -572,7 +581,7 @@ def polygon_area(trace):
 def test_the_drawn_circles_are_to_scale_and_leave_room_for_the_numbers():
     disjoint = {"left_neurons": 4000, "right_neurons": 500, "intersection": 0, "union": 4500, "jaccard": 0.0}
     table = pd.concat([overlaps(left_neurons=3000, right_neurons=2000, intersection=700), overlaps(**disjoint)])
-    figure = figures.overlap_figure(table)
+    figure = overlap_figure(table)
     require_well_made(figure, titles=False)
     drawn = [trace for trace in figure.data if trace.fill == "toself"]
     areas = [polygon_area(trace) for trace in drawn]
@@ -586,23 +595,23 @@ def test_the_drawn_circles_are_to_scale_and_leave_room_for_the_numbers():
 
 def test_the_overlap_is_written_with_jaccard_and_chance():
     table = overlaps()
-    figure = figures.overlap_figure(table)
+    figure = overlap_figure(table)
     (words,) = next(trace.text for trace in figure.data if trace.mode == "text")
     # Shared: (0, 1) and (5, 4) of seven.
     assert "2 shared of 7" in words
     assert "Jaccard 0.286" in words
     assert f"by chance {table['expected_jaccard'].iloc[0]:.3f}" in words
     assert [trace.showlegend for trace in figure.data] == [True, True, False]
-    assert "184,320" in figures.overlap_caption(table)
+    assert "184,320" in overlap_caption(table)
 
 
 def test_empty_sets_are_drawn_without_a_failure():
     empty = {"left_neurons": 0, "right_neurons": 0, "intersection": 0, "union": 0, "jaccard": float("nan")}
-    assert len(figures.overlap_figure(overlaps(**empty)).data) == 3
+    assert len(overlap_figure(overlaps(**empty)).data) == 3
 
 
 def test_the_partition_is_to_scale_beside_chance():
-    figure = figures.partition_figure({"tiny": PARTED, "half": {"helpful": HELPFUL}}, {"tiny": WHO})
+    figure = partition_figure({"tiny": PARTED, "half": {"helpful": HELPFUL}}, {"tiny": WHO})
     require_well_made(figure)
     bars = {trace.name: trace for trace in figure.data if trace.type == "bar"}
     assert {name: (trace.x[0], trace.text[0]) for name, trace in bars.items()} == {

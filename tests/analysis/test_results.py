@@ -11,6 +11,7 @@ from analysis.results.folder import read_results
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.ragged import Ragged
+from tension_lens.neurons.conditions import intact
 from tension_lens.neurons.sets import NeuronSet
 
 
@@ -49,7 +50,7 @@ def test_everything_is_found_from_the_run_and_from_the_folder_above(run, above):
     assert list(found.run_folders) == ["tiny"]
     assert list(found.sets["tiny"]) == ["mixed"]
     assert found.study is not None
-    assert list(found.study.cells) == [("tiny", "0", "mixed", "hh-rlhf:mixed:test", "baseline")]
+    assert list(found.study.cells) == [("tiny", "0", "mixed", "hh-rlhf:mixed:test", intact())]
     row = found.training.iloc[0]
     assert (row["run"], row["objective"], row["data"], row["accuracy"]) == ("tiny", "mixed", "sample:mixed:test", 0.6)
     assert found.sweeps["backbone"].tolist() == ["tiny"]
@@ -76,7 +77,7 @@ def test_studies_of_two_families_are_read_as_one(run):
     other = {("other", 0, "mixed", name): of_margins([-1, 1]) for name in ("baseline", "shared")}
     write_study(run.parent / "other" / "study", other)
     found = read_results(run.parent).study
-    right = {(cell.backbone, cell.condition): cell.right.tolist() for cell in found.cells.values()}
+    right = {(cell.backbone, cell.condition.label): cell.right.tolist() for cell in found.cells.values()}
     assert right == {
         ("other", "baseline"): [False, True], ("other", "shared"): [False, True], ("tiny", "baseline"): [True, False]
     }  # fmt: skip

@@ -327,5 +327,5 @@ def test_models_that_do_not_say_their_seed_are_in_no_mean_over_seeds(tmp_path):
     tables.run(tables.TablesConfig(study=folder, out=tmp_path / "out"))
     assert (
         tmp_path / "out" / "seeds.csv"
-    ).read_text() == "backbone,objective,data,condition,rule,subtask,mean,sd,seeds,missing\n"
+    ).read_text() == "backbone,objective,data,condition,set,ablation,rule,subtask,mean,sd,seeds,missing\n"
     assert pd.read_csv(tmp_path / "out" / "scores.csv")["seed"].tolist() == ["unknown", "unknown"]

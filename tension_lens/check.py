@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.errors import FailedError
 from tension_lens.inputs import open_dataset
 
@@ -56,14 +56,20 @@ def run(config: CheckConfig) -> dict[str, Any]:
     }
 
 
-def check() -> dict[str, Any]:
-    """The check of the command line; over the tolerance the result is printed and the command fails."""
-    result = run(parse(CheckConfig, "tension_lens.check", __doc__))
+def require_parity(config: CheckConfig) -> dict[str, Any]:
+    """The result of `run`; if it is over the tolerance it is printed and the command fails.
+
+    Raises:
+        FailedError: if rewards differ by more than the tolerance.
+    """
+    result = run(config)
     if not result["parity"] <= result["tolerance"]:
         print(json.dumps(result, indent=2))
         raise FailedError(f"rewards differ from Hugging Face's by {result['parity']:.2g}, over {result['tolerance']}")
     return result
 
 
+main = command("tension_lens.check", CheckConfig, require_parity, __doc__)
+
 if __name__ == "__main__":
-    run_command("tension_lens.check", check)
+    main()

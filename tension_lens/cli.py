@@ -11,6 +11,7 @@ from simple_parsing import ArgumentParser, DashVariant
 from tension_lens.errors import FailedError, RequestError
 
 Config = TypeVar("Config")
+Main = Callable[[], NoReturn]
 OK, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What the operating system says when a file cannot be written although the request was valid."""
@@ -66,3 +67,12 @@ def run_command(command: str, work: Callable[[], Any]) -> NoReturn:
         sys.exit(INTERRUPTED)
     print(json.dumps(result, indent=2) if isinstance(result, dict) else result)
     sys.exit(OK)
+
+
+def command(name: str, config_class: type[Config], run: Callable[[Config], Any], description: str | None) -> Main:
+    """The `main` function of a command: parse the command line into its config, run it, print the result and exit."""
+
+    def main() -> NoReturn:
+        run_command(name, lambda: run(parse(config_class, name, description)))
+
+    return main

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from tension_lens.artifacts.files import require_writable, sha256_of_files
 from tension_lens.artifacts.record import plain
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, require_one_of
 from tension_lens.errors import RequestError
@@ -126,5 +126,7 @@ def summary(items: ItemTable) -> dict[str, Any]:
     return {**asdict(accuracy_of(items.correct)), "subtasks": by_subtask}
 
 
+main = command("tension_lens.evaluate", EvaluateConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("tension_lens.evaluate", lambda: run(parse(EvaluateConfig, "tension_lens.evaluate", __doc__)))
+    main()

@@ -15,7 +15,7 @@ from simple_parsing import field
 from tension_lens.artifacts.files import require_writable
 from tension_lens.artifacts.layout import EXAMPLES_FILE, RUN_FILE, SCORES_FILE
 from tension_lens.artifacts.record import plain
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.constants import SCOPES, SITES, require_one_of
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, run_record
@@ -93,5 +93,7 @@ def run(config: ScoreConfig) -> dict[str, Any]:
     }
 
 
+main = command("tension_lens.score", ScoreConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("tension_lens.score", lambda: run(parse(ScoreConfig, "tension_lens.score", __doc__)))
+    main()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tension_lens.artifacts.files import require_writable
 from tension_lens.artifacts.layout import RUN_FILE, RunFolder, StudyFolder
 from tension_lens.artifacts.record import is_finished, plain
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
 from tension_lens.data.datasets import Spec
@@ -251,5 +251,7 @@ def _evaluate(
     tell(f"{folder}: {len(conditions)} conditions in {seconds:.0f} s")
 
 
+main = command("tension_lens.study", StudyConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("tension_lens.study", lambda: run(parse(StudyConfig, "tension_lens.study", __doc__)))
+    main()

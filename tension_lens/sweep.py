@@ -15,7 +15,7 @@ import numpy as np
 from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import RUN_FILE, SWEEP_FILE
 from tension_lens.artifacts.record import plain
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.constants import CHANGE_STATISTIC, INTACT, RANDOM
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, run_record
@@ -125,5 +125,7 @@ def run(config: SweepConfig) -> dict[str, Any]:
     return {"table": str(config.out / SWEEP_FILE), "conditions": len(conditions), "n": len(tables[intact()])}
 
 
+main = command("tension_lens.sweep", SweepConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("tension_lens.sweep", lambda: run(parse(SweepConfig, "tension_lens.sweep", __doc__)))
+    main()

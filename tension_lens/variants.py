@@ -13,7 +13,7 @@ from typing import Any
 from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import RUN_FILE, VARIANTS_FILE
 from tension_lens.artifacts.record import plain
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import INTACT, RANDOM, SITES
 from tension_lens.errors import RequestError
@@ -128,5 +128,7 @@ def run(config: VariantsConfig) -> dict[str, Any]:
     return {"table": str(config.out / VARIANTS_FILE), "conditions": len(conditions), "n": len(tables[intact()])}
 
 
+main = command("tension_lens.variants", VariantsConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("tension_lens.variants", lambda: run(parse(VariantsConfig, "tension_lens.variants", __doc__)))
+    main()

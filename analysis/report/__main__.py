@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
@@ -21,7 +21,7 @@ from analysis.report.page import Exhibit, figure_page, render
 from analysis.report.sections import Report, report_of
 from analysis.results.folder import read_results
 from tension_lens.artifacts.files import atomic_write, require_writable
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import tell
 
 PAGE_FILE = "report.html"
@@ -97,10 +97,7 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def main() -> NoReturn:
-    """Run the command."""
-    run_command("analysis.report", lambda: run(parse(ReportConfig, "analysis.report", __doc__)))
-
+main = command("analysis.report", ReportConfig, run, __doc__)
 
 if __name__ == "__main__":
     main()

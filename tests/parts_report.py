@@ -58,15 +58,13 @@ def write_neurons(run, random):
 
 
 def write_sweep(folder, backbone, seed, random):
-    rows = [{"selector": "intact", "top": 0.0, "draw": 0, "accuracy": 0.6}]
-    for top, (selector, draw) in itertools.product(TOPS, [("mean_abs", 0), ("mean", 0), ("random", 0), ("random", 1)]):
-        change = -float(random.uniform(0, top / 100))
-        rows.append(
-            {"selector": selector, "top": top, "draw": draw, "accuracy": 0.6 + change, "difference": change,
-             "difference_low": change - 0.05, "difference_high": change + 0.05, "p_value": 0.2, "p_holm": 1.0}
-        )  # fmt: skip
-    table = pd.DataFrame(rows)
-    table = table.assign(n=100, low=table["accuracy"] - 0.09, high=table["accuracy"] + 0.09)
+    drawn = itertools.product(["mean_abs", "mean", "random"], TOPS, (0, 1))
+    rows = [("intact", 0.0, 0), *(row for row in drawn if row[0] == "random" or row[2] == 0)]
+    table = pd.DataFrame(rows, columns=["selector", "top", "draw"])
+    change = -pd.Series(random.uniform(0, 0.2, len(rows))).where(table["top"] > 0)
+    accuracy = 0.6 + change.fillna(0)
+    table = table.assign(n=100, accuracy=accuracy, low=accuracy - 0.09, high=accuracy + 0.09, difference=change)
+    table = table.assign(difference_low=change - 0.05, difference_high=change + 0.05, p_value=0.2, p_holm=1.0)
     folder.mkdir(parents=True)
     table.to_csv(folder / "sweep.csv", index=False)
     model = {"backbone": backbone, "seed": seed, "objective": "mixed"}

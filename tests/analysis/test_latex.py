@@ -74,15 +74,6 @@ def scores(backbone, seed, condition, accuracies, objective="mixed", **others):
     ]
 
 
-def hostile_scores():
-    strict = {"rule": "every chosen above every rejected", "data": "hh-rlhf:mixed:test"}
-    return [
-        *scores(HOSTILE, 0, "baseline", {"Math": 0.5}),
-        *scores(HOSTILE, 0, "own", {"Math": 0.4}),
-        *scores(HOSTILE, 0, "baseline", {HOSTILE: 0.5}, **strict),
-    ]
-
-
 @given(st.text())
 def test_no_text_reaches_latex_as_a_command(text):
     found = escape(text)
@@ -120,7 +111,7 @@ def test_changes_are_coloured_by_sign_and_size():
 def test_accuracies_are_the_tables_numbers_in_the_papers_order():
     rows = scores("gpt2_x", 0, "baseline", {"Safety": 0.5, "Math": 0.625, "Chat": 0.71})
     found = tables_of([*rows, *scores("other", 0, "baseline", {"Math": 0.3333})])
-    assert set(found) == {"accuracy-mixed"}
+    assert set(found) == {"accuracy-mixed"} and tables_of() == {}
     latex = found["accuracy-mixed"]
     assert cells(latex, "Sub-task") == ["gpt2\\_x", "other"]
     assert cells(latex, "Math") == ["62.5", "33.3"]
@@ -129,21 +120,17 @@ def test_accuracies_are_the_tables_numbers_in_the_papers_order():
     assert places == sorted(places)
 
 
-def test_several_seeds_have_mean_and_deviation():
-    accuracies = {0: 0.5, 247: 0.52, 932: 0.54}
-    rows = [row for seed, value in accuracies.items() for row in scores("b", seed, "baseline", {"Math": value})]
-    # 50, 52, 54: mean 52, deviation with n − 1 is 2.
+def test_a_deviation_is_over_the_seeds_of_one_backbone():
+    rows = [row for seed in range(3) for row in scores("b", seed, "baseline", {"Math": 0.5 + seed / 50})]
     latex = tables_of(rows)["accuracy-mixed"]
+    # 50, 52, 54: mean 52, deviation with n − 1 is 2.
     assert cells(latex, "Math") == ["52.0 $\\pm$ 2.0"]
     assert "3 seeds" in latex
-
-
-def test_seeds_of_different_backbones_are_no_seeds_of_one():
-    rows = scores("a", 0, "baseline", {"Math": 0.5}) + scores("b", 247, "baseline", {"Math": 0.6})
-    assert cells(tables_of(rows)["accuracy-mixed"], "Math") == ["50.0", "60.0"]
-    latex = tables_of([*rows, *scores("b", 0, "baseline", {"Math": 0.7})])["accuracy-mixed"]
-    assert "1 to 2 seeds" in latex
-    assert cells(latex, "Math") == ["50.0", "65.0 $\\pm$ 7.1"]
+    latex = tables_of(scores("a", 0, "baseline", {"Math": 0.5}) + rows)["accuracy-mixed"]
+    assert cells(latex, "Math") == ["50.0", "52.0 $\\pm$ 2.0"]
+    assert "1 to 3 seeds" in latex
+    one_each = scores("a", 0, "baseline", {"Math": 0.5}) + scores("b", 247, "baseline", {"Math": 0.6})
+    assert cells(tables_of(one_each)["accuracy-mixed"], "Math") == ["50.0", "60.0"]
 
 
 def test_changes_are_paired_by_seed_and_parts_averaged_over_backbones():
@@ -194,37 +181,30 @@ def test_retention_rmsd_overlap_and_pairs(tmp_path):
     assert cells(found["hh"], "a\\_b") == ["held out of sample", "60.0 [55.1, 64.7]", "--", "--"]
 
 
-def test_nothing_gives_no_table():
-    assert tables_of() == {}
-
-
-@pytest.fixture
-def compiled(tmp_path):
+def compiled(folder, tables):
     """The log of pdflatex for a document with some tables, with the packages that they name."""
     if shutil.which("pdflatex") is None:
         pytest.skip("NO LATEX: install Debian's texlive-latex-recommended to compile the tables in this test")
-
-    def compile_tables(tables):
-        packages = {name for latex in tables for name in re.findall(r"\\usepackage\S*\}", latex.splitlines()[0])}
-        document = ["\\documentclass{article}", *sorted(packages), "\\begin{document}", *tables, "\\end{document}\n"]
-        (tmp_path / "all.tex").write_text("\n".join(document))
-        asked = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
-        done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
-        assert done.returncode == 0, done.stdout[-2000:]
-        return (tmp_path / "all.log").read_text(errors="replace")
-
-    return compile_tables
+    packages = {name for latex in tables for name in re.findall(r"\\usepackage\S*\}", latex.splitlines()[0])}
+    document = ["\\documentclass{article}", *sorted(packages), "\\begin{document}", *tables, "\\end{document}\n"]
+    (folder / "all.tex").write_text("\n".join(document))
+    asked = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
+    done = subprocess.run(asked, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    return (folder / "all.log").read_text(errors="replace")
 
 
 @pytest.mark.slow
-def test_hostile_names_compile(compiled):
-    tables = tables_of(hostile_scores())
+def test_hostile_names_compile(tmp_path):
+    strict = {"rule": "every chosen above every rejected", "data": "hh-rlhf:mixed:test"}
+    rows = scores(HOSTILE, 0, "baseline", {"Math": 0.5}) + scores(HOSTILE, 0, "own", {"Math": 0.4})
+    tables = tables_of(rows + scores(HOSTILE, 0, "baseline", {HOSTILE: 0.5}, **strict))
     assert set(tables) == {"accuracy-mixed", "ablation-mixed", "hh"}
-    compiled([*tables.values(), tabular(HOSTILE, "all", one_cell(HOSTILE))])
+    compiled(tmp_path, [*tables.values(), tabular(HOSTILE, "all", one_cell(HOSTILE))])
 
 
 @pytest.mark.slow
-def test_a_table_of_many_models_is_no_wider_than_the_page(compiled):
+def test_a_table_of_many_models_is_no_wider_than_the_page(tmp_path):
     names = [f"some-backbone-{number}b-instruct" for number in range(9)]
     rows = [
         row
@@ -234,4 +214,4 @@ def test_a_table_of_many_models_is_no_wider_than_the_page(compiled):
     ]
     tables = tables_of(rows)
     assert set(tables) == {"accuracy-mixed", "ablation-mixed", "partition"}
-    assert "Overfull" not in compiled(tables.values())
+    assert "Overfull" not in compiled(tmp_path, tables.values())

@@ -25,15 +25,13 @@ def report(runs):
     return report_of(read_results(runs))
 
 
-def test_saved_tables_are_whole_and_run_no_formula(report, tmp_path):
-    texts = ["=1+1", "+1", "-2.5e3", "-x", "@a", "a=b", 'say "x",\r\ny', "\tx", None]
-    odd = pd.DataFrame({"text": texts, "number": range(len(texts))})
-    write_tables({"odd": odd, "retention": report.tables["retention"]}, tmp_path)
-    found = pd.read_csv(tmp_path / "retention.csv", keep_default_na=False, na_values=[""], dtype={"seed": str})
-    shares = report.tables["retention"]["share"]
-    assert found["share"].tolist() == pytest.approx(shares.tolist(), abs=0, nan_ok=True)
-    back = pd.read_csv(tmp_path / "odd.csv")["text"]
-    assert back.dropna().tolist() == ["'=1+1", "+1", "-2.5e3", "'-x", "'@a", "a=b", 'say "x",\r\ny', "'\tx"]
+def test_saved_tables_are_exact_and_run_no_formula(tmp_path):
+    texts = ["=1+1", "+1", "-2.5e3", "-x", "@a", "a=b", 'say "x",\r\ny', "\tx"]
+    numbers = [1 / (3 + place) for place in range(len(texts))]
+    write_tables({"odd": pd.DataFrame({"text": texts, "number": numbers})}, tmp_path)
+    found = pd.read_csv(tmp_path / "odd.csv")
+    assert found["text"].tolist() == ["'=1+1", "+1", "-2.5e3", "'-x", "'@a", "a=b", 'say "x",\r\ny', "'\tx"]
+    assert found["number"].tolist() == pytest.approx(numbers, rel=1e-15)
 
 
 def test_a_report_of_two_studies_has_the_numbers_of_each(runs, report):

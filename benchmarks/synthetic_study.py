@@ -18,22 +18,20 @@ from tension_lens.artifacts.files import write_json
 from tension_lens.artifacts.layout import RUN_FILE
 from tension_lens.cli import parse, run_command
 from tension_lens.console import progress
-from tension_lens.constants import BASELINE, OBJECTIVES, PARTS
+from tension_lens.constants import OBJECTIVES, PARTS
 from tension_lens.data.benchmarks import find_subtask, subtasks_of
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.ragged import Ragged
+from tension_lens.neurons.conditions import Condition
 
 BACKBONES = ("gpt2-small", "gpt2-medium", "gpt2-large", "smollm2-135m", "smollm2-360m", "smollm2-1.7b")
 SEEDS = (0, 247, 932)
 SETS = ("own", "helpful", "harmless", *PARTS)
-Condition = tuple[str, str, str, str]
-"""Set, ablation, kind and draw of a control; empty where there is none."""
-INTACT: Condition = ("", "", "", "")
 DRAWN = [("own", "uniform"), ("own", "layer"), ("own", "activation"), ("shared", "uniform"), ("shared", "layer")]
-CONDITIONS: list[Condition] = [
-    INTACT,
-    *((name, "zero", "", "") for name in SETS),
-    *((name, "zero", kind, "0") for name, kind in DRAWN),
+CONDITIONS = [
+    Condition(),
+    *(Condition(name, "zero") for name in SETS),
+    *(Condition(name, "zero", kind, 0) for name, kind in DRAWN),
 ]
 SIZES: dict[str, dict[str, int]] = {
     "hh-rlhf:mixed:test": {"helpful-base": 1400, "helpful-rejection-sampled": 1500, "harmless-base": 1100},
@@ -84,21 +82,17 @@ def write_cell(
     intact = [random.normal(shift, 1, shape) for shape, shift in zip(shapes, (0.7, 0), strict=True)]
     model = f"{about['backbone']}-{about['seed']}"
     target = folder / model / about["objective"] / about["data"].replace(":", "-")
-    labels = []
     for condition in conditions:
-        name, ablation, kind, draw = condition
-        parts = [name, "mean" if ablation == "mean" else "", f"{kind}-{draw}" if kind else ""]
-        labels.append(".".join(filter(None, parts)) or BASELINE)
-        noise = random.uniform(0, 0.8) if name else 0.0
+        noise = 0.0 if condition.is_intact else random.uniform(0, 0.8)
         rewards = [ragged(one + random.normal(0, 1, one.shape) * noise) for one in intact]
         provenance = {
-            **about, "condition": labels[-1], "set": name, "ablation": ablation, "control": kind, "draw": draw,
-            "neurons": "100" if name else "0", "shared_with_set": "10" if kind else "",
+            **about, **condition.columns(), "neurons": "0" if condition.is_intact else "100",
+            "shared_with_set": "10" if condition.is_control else "",
             "weights_sha256": f"{model}-{about['objective']}", "data_sha256": about["data"],
         }  # fmt: skip
-        ItemTable.judge(names, *rewards, *tokens).save(target / f"{labels[-1]}.parquet", provenance)
-    record = {"resolved": {"conditions": dict.fromkeys(labels, "")}, "results": {"missing": []}}
-    write_json(target / RUN_FILE, record)
+        ItemTable.judge(names, *rewards, *tokens).save(target / f"{condition.label}.parquet", provenance)
+    labels = {condition.label: "" for condition in conditions}
+    write_json(target / RUN_FILE, {"resolved": {"conditions": labels}, "results": {"missing": []}})
 
 
 def run(config: SyntheticConfig) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from benchmarks.synthetic_study import INTACT, write_cell
+from benchmarks.synthetic_study import write_cell
 from tension_lens.artifacts.files import write_json
 from tension_lens.constants import OBJECTIVES, SIDES, STATISTICS
+from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 
@@ -15,9 +16,9 @@ BACKBONES = ("gpt2-small", "smollm2-135m")
 SEEDS = (0, 247)
 DATA = {"hh-rlhf:mixed:test": 20, "reward-bench:all:filtered": 6}
 """Of which every n-th item is taken."""
-OWN = [INTACT, ("own", "zero", "", ""), ("own", "zero", "uniform", "0")]
-DRAWS = [("zero", kind, draw) for kind, draw in (("", ""), ("uniform", "0"), ("uniform", "1"), ("layer", "0"))]
-SHARED = [("shared", *one) for one in (*DRAWS, ("mean", "", ""))]
+OWN = [Condition(), Condition("own", "zero"), Condition("own", "zero", "uniform", 0)]
+DRAWS = [Condition("shared", "zero", kind, draw) for kind, draw in (("uniform", 0), ("uniform", 1), ("layer", 0))]
+SHARED = [Condition("shared", "zero"), *DRAWS, Condition("shared", "mean")]
 CONDITIONS = {"helpful": OWN, "harmless": OWN, "mixed": [*OWN[:2], *SHARED]}
 SHAPE = (6, 40)
 TOPS = (5.0, 10.0, 20.0)

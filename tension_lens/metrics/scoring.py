@@ -109,8 +109,9 @@ def weighted_mean(
     mean = float(share @ point)
     below, above = (float(np.linalg.norm(share * (point - limit))) for limit in (low, high))
     accuracy = Accuracy(mean, mean - below, mean + above, sum(part.accuracy.n for part in parts))
-    baselines = (float(share @ baseline) for baseline in (random_rate, chance, longest))
-    return Score(name, accuracy, *baselines, tuple(missing))
+    baselines = {"random_rate": random_rate, "chance": chance, "longest": longest}
+    means = {key: float(share @ values) for key, values in baselines.items()}
+    return Score(name, accuracy, **means, missing=tuple(missing))
 
 
 def style_wins(table: ItemTable, of: str) -> Bool[np.ndarray, "item chosen_style rejected_style"]:

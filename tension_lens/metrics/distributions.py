@@ -82,7 +82,7 @@ def score_shift(before: ItemTable, after: ItemTable, bins: int = BINS) -> ScoreS
         quantiles = dict(zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True))
         return Distribution(Moments.of(values), quantiles, np.histogram(values, edges, density=True)[0])
 
-    def scores(chosen: Float[np.ndarray, " response"], rejected: Float[np.ndarray, " response"]) -> Scores:
+    def scores(chosen: Float[np.ndarray, " chosen"], rejected: Float[np.ndarray, " rejected"]) -> Scores:
         # The exact method would compute a p-value that is not used, at great cost.
         wins = mannwhitneyu(chosen, rejected, method="asymptotic").statistic
         return Scores(distribution(chosen), distribution(rejected), float(wins / (len(chosen) * len(rejected))))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from parts import neuron_pairs
@@ -30,7 +30,6 @@ def made(neurons, name="a", site="post", shape=SHAPE, **origin):
 # --- selection ---
 
 
-@settings(deadline=None)
 @given(shapes, percents, st.integers(0, 5))
 def test_exactly_the_rounded_share_is_taken_however_the_scores_are_tied(shape, top, seed):
     importance = np.random.default_rng(seed).integers(0, 3, shape).astype(float)
@@ -39,7 +38,6 @@ def test_exactly_the_rounded_share_is_taken_however_the_scores_are_tied(shape, t
     assert chosen.shape == shape
 
 
-@settings(deadline=None)
 @given(
     shapes.flatmap(lambda shape: arrays(np.float64, shape, elements=st.sampled_from([-2.0, -0.0, 0.0, 0.5, 1e300]))),
     percents,
@@ -51,7 +49,6 @@ def test_what_is_taken_is_first_by_importance_then_layer_then_index(importance, 
     assert set(neuron_pairs(chosen)) == set(ranked[: len(chosen)])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 50))
 def test_with_all_scores_different_nothing_left_out_beats_what_is_taken(seed):
     importance = np.random.default_rng(seed).permutation(60).reshape(3, 20).astype(float)
@@ -96,7 +93,6 @@ def test_a_selection_says_how_it_was_made():
 # --- algebra ---
 
 
-@settings(deadline=None)
 @given(some, some)
 def test_union_intersection_and_difference_are_those_of_sets(a, b):
     left, right = made(a), made(b, "b")
@@ -107,7 +103,6 @@ def test_union_intersection_and_difference_are_those_of_sets(a, b):
     assert neuron_pairs(left & right) == neuron_pairs(right & left)
 
 
-@settings(deadline=None)
 @given(some, some)
 def test_the_parts_are_disjoint_and_make_up_the_two_sets(a, b):
     helpful, harmless = made(a, "helpful"), made(b, "harmless")
@@ -153,7 +148,6 @@ def test_a_set_knows_what_network_it_fits():
         made([]).require_fits(4, 3, "model m")
 
 
-@settings(deadline=None)
 @given(some)
 def test_neurons_are_grouped_and_counted_by_layer(neurons):
     expected = {layer: sorted(index for at, index in neurons if at == layer) for layer in range(3)}
@@ -177,7 +171,6 @@ def test_overlap_with_chance_worked_by_hand():
     assert overlap(a, made([(1, 0), (1, 1)], shape=(2, 3))).p_value == pytest.approx(1.0)
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(0, 7)), st.sets(st.integers(0, 7)))
 def test_overlap_with_chance_equals_enumeration(a, b):
     shape = (2, 4)
@@ -246,7 +239,6 @@ def test_depth_shares_by_hand():
     assert depth_shares(made([(0, 0), (0, 3), (1, 1), (2, 2)])) == {"early": 0.5, "middle": 0.25, "late": 0.25}
 
 
-@settings(deadline=None)
 @given(some.filter(bool))
 def test_depth_shares_sum_to_one(neurons):
     assert sum(depth_shares(made(neurons)).values()) == pytest.approx(1)
@@ -283,7 +275,6 @@ def test_the_file_holds_exactly_what_the_contract_says(tmp_path):
     assert list(found) == list(CONTENT)
 
 
-@settings(deadline=None)
 @given(some, st.sampled_from(["post", "gate"]), st.text(max_size=5))
 def test_a_set_survives_its_file(tmp_path_factory, neurons, site, name):
     before = made(neurons, name, site, note=name)

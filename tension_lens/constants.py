@@ -12,35 +12,35 @@ CHANGE_STATISTIC = "change_rms"
 CONTRIBUTIONS = ("attribution", "direct")
 """Contributions of a neuron to the reward: by gradient attribution, and by its direct write to the value head."""
 OPTIONAL_STATISTICS = {CHANGE_STATISTIC: "--base", **dict.fromkeys(CONTRIBUTIONS, "--attribution")}
-"""Statistics that are computed only with this flag of tension_lens.score."""
+"""Statistics that tension_lens.score computes only with this flag."""
 ENGINES = ("fast", "native")
-"""Forward passes: the packed one (each distinct token once, no padding), and HookedTransformer's own."""
+"""Forward passes: packed (each distinct token once, no padding), and HookedTransformer's own."""
 BUCKETS = ("early", "middle", "late")
 PARTS = ("helpful_only", "harmless_only", "shared")
 BASELINE = "baseline"
 """Label of the condition in which no neuron is ablated."""
 INTACT = "intact"
-"""The model without an ablation, as what an ablated one is compared with."""
+"""The model without an ablation, as the reference of a comparison."""
 RANDOM = "random"
-"""Neurons drawn at random, in the place of a selector."""
+"""Neurons drawn at random, in place of a selector."""
 ABLATIONS = ("zero", "mean")
 CONTROLS = ("uniform", "layer", "activation")
-"""What a random set is matched to: nothing, the layers of the set, or the activations of the set."""
+"""How a random control is matched to its set: by size only, also by layer, or also by activation."""
 CONFIDENCE = 0.95
-"""Of every interval."""
+"""Confidence level of every interval."""
 ALPHA = 0.05
 """Significance level of every test, after correction."""
 RM_BENCH_STYLES = 3
-"""RM-Bench writes each response in three styles: concise, detailed, detailed with markdown."""
+"""RM-Bench has each response in three styles: concise, detailed, detailed with markdown."""
 ACTIVATION_FUNCTIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
-"""Activation functions of MLPs that both forward passes compute, by Hugging Face's names."""
+"""MLP activation functions that both forward passes support, by Hugging Face's names."""
 
 
 def require_one_of(what: str, value: str, known: tuple[str, ...]) -> str:
-    """Return the value if it is one of the known ones.
+    """Return the value.
 
     Raises:
-        RequestError: if it is not.
+        RequestError: if it is not one of the known ones.
     """
     if value not in known:
         raise RequestError(f"unknown {what} {value!r}; known are {', '.join(known)}")

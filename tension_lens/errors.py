@@ -1,12 +1,9 @@
-"""The two ways in which a command ends badly on purpose."""
+"""Errors that commands print as one line."""
 
 
 class RequestError(ValueError):
-    """What the user asked for cannot be done as asked; commands print it as one line and exit with 2.
-
-    Messages say what must hold, what was found, and what to do.
-    """
+    """Invalid user input; exit status 2. Messages say what must hold, what was found, and what to do."""
 
 
 class FailedError(RuntimeError):
-    """The work ran and did not meet what it must; commands print it as one line and exit with 1."""
+    """The work ran but failed its check; exit status 1."""

@@ -16,7 +16,7 @@ from analysis.results.scores import score_rows
 from tension_lens.artifacts.layout import StudyFolder
 from tension_lens.constants import OBJECTIVES
 from tension_lens.errors import RequestError
-from tension_lens.metrics.distributions import Scores, score_shift_of
+from tension_lens.metrics.distributions import Scores, score_shift
 from tension_lens.metrics.item_table import ItemTable, read_metadata
 from tension_lens.neurons.conditions import Condition
 
@@ -211,7 +211,7 @@ def _distributions(by_condition: dict[Condition, ItemTable]) -> Iterator[dict[st
     for condition, table in by_condition.items():
         if condition.is_intact or condition.is_control:
             continue
-        shift = score_shift_of(intact, table)
+        shift = score_shift(intact, table)
         labels = {key: table.metadata[key] for key in (*IDENTITY, "data", "condition", "set", "ablation")}
         for when, scores in (("before", shift.before), ("after", shift.after)):
             yield from _distribution_rows({**labels, "when": when}, scores, shift.edges)
@@ -224,7 +224,7 @@ def _distribution_rows(
         one = getattr(scores, side)
         quantiles = {f"q{100 * share:02.0f}": value for share, value in one.quantiles.items()}
         histogram = {"edges": edges, "density": one.density}
-        yield {**labels, "side": side, **asdict(one.spread), **quantiles, "auc": scores.auc, **histogram}
+        yield {**labels, "side": side, **asdict(one.moments), **quantiles, "auc": scores.auc, **histogram}
 
 
 def _gaps(cells: dict[CellKey, Cell], data: list[str]) -> Iterator[dict[str, str]]:

@@ -101,7 +101,6 @@ def seed_table(rows: pd.DataFrame, value: str, by: list[str], seeds: list[str]) 
         each = {f"seed_{seed}": across.by_seed.get(seed) for seed in wanted}
         about = dict(zip(by, key, strict=True))
         missing = " ".join(map(str, across.missing))
-        found.append(
-            {**about, "mean": across.mean, "sd": across.sd, "seeds": len(across.by_seed), **each, "missing": missing}
-        )
+        overall = across.moments
+        found.append({**about, "mean": overall.mean, "sd": overall.sd, "seeds": overall.n, **each, "missing": missing})
     return pd.DataFrame(found, columns=None if found else [*by, "mean", "sd", "seeds", "missing"])

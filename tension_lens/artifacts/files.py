@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, JSON, content hashes."""
+"""Atomic writes, JSON files and content hashes."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ from tension_lens.errors import RequestError
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`, renamed onto it if the body ends well and deleted if it does not.
+    """A temporary path next to `target`, renamed to it if the body succeeds and deleted if it fails.
 
-    A reader sees the old file or the whole new one. The temporary name starts with a dot and ends in `.tmp`.
+    A reader sees the old file or the complete new one. The temporary name starts with a dot and ends in `.tmp`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
@@ -26,7 +26,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        # mkstemp makes private files; results get the mode any new file would have.
+        # mkstemp creates private files; results get the mode of any new file.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -37,7 +37,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write JSON atomically, keys in the order given."""
+    """Write JSON atomically, with keys in their order."""
     with atomic_write(target) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
@@ -46,7 +46,7 @@ def read_json(path: Path, what: str) -> Any:
     """The content of a JSON file.
 
     Raises:
-        RequestError: if the file is missing or is not JSON, naming the line.
+        RequestError: if the file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text("utf-8"))

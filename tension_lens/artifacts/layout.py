@@ -1,4 +1,4 @@
-"""The layout of run folders: which file is stored where. Writers and readers both take paths from here."""
+"""The layout of run folders: the paths and names of all files, for writers and readers alike."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +16,20 @@ EXAMPLES_FILE = "examples.safetensors"
 SWEEP_FILE = "sweep.csv"
 VARIANTS_FILE = "variants.csv"
 SITE_SUFFIXES = {"post": "", "gate": "-gate"}
-"""Suffix of a scores folder, by the site at which neurons were read."""
+"""Suffix of a scores folder, by the site of the activations."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one backbone and seed: models/, scores/, sets/, and what is made of them."""
+    """The folder of one backbone and seed: models/, scores/, sets/ and the results computed from them."""
 
     path: Path
 
     @classmethod
     def find(cls, root: Path) -> "dict[str, RunFolder]":
-        """Every run folder at or below a folder, by its path relative to that folder (its name for the folder itself).
+        """Every folder at or below `root` that holds models/, scores/ or sets/, by its path relative to `root`.
 
-        A run folder is one that holds models/, scores/ or sets/.
+        `root` itself has its own name as key.
         """
         found = sorted({path.parent for name in ("sets", "scores", "models") for path in root.glob(f"**/{name}")})
         return {str(path.relative_to(root)) if path != root else root.name: cls(path) for path in found}

@@ -1,4 +1,4 @@
-"""Run records: what a command was given, what it ran with, and what it read."""
+"""Run records: the settings, inputs and versions of a command."""
 
 import platform
 import subprocess
@@ -17,7 +17,7 @@ RECORDED_PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that make the numbers; what is not installed is left out."""
+    """Versions of Python and of the packages that affect the numbers; packages that are not installed are omitted."""
     versions = {"python": platform.python_version()}
     for package in RECORDED_PACKAGES:
         try:
@@ -28,52 +28,52 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout this package runs from and whether it has uncommitted changes; None outside git."""
-    here = Path(__file__).parent
+    """Commit of this package's checkout and whether it has uncommitted changes; both None outside git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        ask = ["git", "-C", str(here)]
-        tracked = subprocess.run([*ask, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False)
-        if tracked.returncode != 0:
-            return {"commit": None, "dirty": None}
-        commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*ask, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-        return {"commit": commit, "dirty": bool(changes.strip())}
+        # A package installed into some other project's checkout is not tracked there.
+        git("ls-files", "--error-unmatch", __file__)
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a command was given, what it ran with, and what it read and dropped. Written last, as `run.json`."""
+    """Settings, inputs, versions and counts of a command. It is written last, as `run.json`."""
 
     command: str
     config: dict[str, Any]
     """The config as given."""
     resolved: dict[str, Any]
-    """What the defaults and `auto` became."""
+    """The values of defaults and of `auto`."""
     weights_sha256: str | None = None
     data_sha256: str | None = None
     template: str = ""
     pooled_token: str = ""
-    """The rule that says at which token the reward is read."""
+    """The rule for the token at which the reward is read."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Items kept, dropped (by reason), truncated; tokens."""
+    """Counts of items kept, dropped (by reason) and truncated, and of tokens."""
     parity: float | None = None
     """Largest absolute difference between hooked and Hugging Face rewards when the model was loaded."""
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     results: dict[str, Any] = field(default_factory=dict)
-    """Headline numbers, such as held-out accuracy."""
+    """Main results, such as held-out accuracy."""
     versions: dict[str, str] = field(default_factory=package_versions)
     git: dict[str, Any] = field(default_factory=git_state)
 
     def save(self, path: Path) -> None:
-        """Write the record; call it once the files that it describes are complete."""
+        """Write the record, after the files that it describes."""
         write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> "RunRecord":
-        """Read a record; fields that the file lacks are empty.
+        """Read a record; fields that the file lacks get their empty value.
 
         Raises:
             RequestError: if the file is missing, or is not a JSON object.
@@ -81,11 +81,11 @@ class RunRecord:
         content = read_json(path, "run record")
         if not isinstance(content, dict):
             raise RequestError(f"run record {path} must hold a JSON object, found {type(content).__name__}")
-        known: dict[str, Any] = {name: content[name] for name in (one.name for one in fields(cls)) if name in content}
+        known: dict[str, Any] = {one.name: content[one.name] for one in fields(cls) if one.name in content}
         return cls(**{"command": "", "config": {}, "resolved": {}, "versions": {}, "git": {}, **known})
 
     def matches(self, **expected: Any) -> bool:
-        """Whether every given field has the expected value; of a dict only the expected keys are compared."""
+        """Whether the given fields have the expected values; for a dict only the expected keys are compared."""
         for name, wanted in expected.items():
             found = getattr(self, name)
             if isinstance(wanted, dict):
@@ -96,7 +96,7 @@ class RunRecord:
 
 
 def is_finished(path: Path, **expected: Any) -> bool:
-    """Whether a run record exists and matches: the results beside it can be reused."""
+    """Whether a run record exists and matches, so that the results next to it can be reused."""
     return path.is_file() and RunRecord.load(path).matches(**expected)
 
 

@@ -1,1 +1,1 @@
-"""Measures of rewards, on arrays alone."""
+"""Metrics of rewards, on NumPy arrays."""

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from tension_lens.constants import ALPHA
 from tension_lens.errors import RequestError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class Accuracy:
 
     @property
     def beats_chance(self) -> bool:
-        """Whether the whole interval lies above one half, the chance rate of pairs."""
+        """Whether the whole interval lies above 0.5, the chance rate of pairs."""
         return self.low > 0.5
 
     def __str__(self) -> str:
@@ -33,19 +29,20 @@ class Accuracy:
 
 
 def accuracy_of(correct: Sequence[float | int] | Float[np.ndarray, " item"]) -> Accuracy:
-    """Mean credit over items, each credited between 0 and 1, with Wilson's 95 % interval.
+    """Mean credit over items, each between 0 and 1, with Wilson's 95 % interval.
 
-    For items judged 1 or 0 that is the accuracy. Fractions of credit are counted as if so many items were right; since
-    they vary less than 1 and 0 with the same mean, the interval is then wider than it need be.
+    For credits of 0 and 1 this is the accuracy. The interval treats fractional credits as if as many items were
+    correct; they vary less than credits of 0 and 1 with the same mean, so the interval is then conservative.
 
     Raises:
-        RequestError: if there is no item.
+        RequestError: if there are no items.
     """
     from statsmodels.stats.proportion import proportion_confint
 
     if not len(correct):
-        raise RequestError("no item to take an accuracy of")
+        raise RequestError("accuracy needs at least one item, found none")
     share = float(np.mean(correct))
+    # 1 - CONFIDENCE is not exactly 0.05 in floating point and changes the last digit of the limits.
     low, high = proportion_confint(share * len(correct), len(correct), alpha=ALPHA, method="wilson")
-    # Rounding must not put the share outside its own interval where all items or none are right.
+    # Rounding must not put the share outside its own interval where all items or none are correct.
     return Accuracy(share, min(float(low), share), max(float(high), share), len(correct))

@@ -1,4 +1,4 @@
-"""How numbers spread: rewards before and after an ablation, and one measure across training seeds."""
+"""Distributions of rewards before and after an ablation, and one measure across training seeds."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,39 +16,29 @@ BINS = 60
 
 
 @dataclass(frozen=True)
-class Spread:
+class Moments:
     """Mean and standard deviation of n numbers."""
 
     mean: float | None
-    """None without a number."""
+    """None if n is 0."""
     sd: float | None
-    """With n − 1; None with fewer than two numbers."""
+    """With n − 1 in the denominator; None if n is below 2."""
     n: int
 
-
-def spread_of(values: Float[np.ndarray, " value"]) -> Spread:
-    """Mean and standard deviation (n − 1) of numbers."""
-    n = len(values)
-    return Spread(float(values.mean()) if n else None, float(values.std(ddof=1)) if n > 1 else None, n)
-
-
-def require_finite(values: Float[np.ndarray, " value"], what: str) -> None:
-    """Check that numbers are finite.
-
-    Raises:
-        RequestError: if not, saying what they are and how many are not.
-    """
-    if odd := int((~np.isfinite(values)).sum()):
-        raise RequestError(f"{what} must be finite numbers, found {odd} of {len(values)} that are not; evaluate again")
+    @classmethod
+    def of(cls, values: Float[np.ndarray, " value"]) -> "Moments":
+        """The moments of these numbers."""
+        n = len(values)
+        return cls(float(values.mean()) if n else None, float(values.std(ddof=1)) if n > 1 else None, n)
 
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """How rewards are distributed."""
+    """The distribution of rewards of one side."""
 
-    spread: Spread
+    moments: Moments
     quantiles: dict[float, float]
-    """By probability, those of QUANTILES; linear between order statistics."""
+    """By probability, at QUANTILES; linear between order statistics."""
     density: Float[np.ndarray, " bin"]
     """Histogram over the edges of the ScoreShift, per unit of reward: Σ density · width = 1."""
 
@@ -60,8 +50,8 @@ class Scores:
     chosen: Distribution
     rejected: Distribution
     auc: float
-    """P(reward of a chosen response > reward of a rejected one), both drawn from any items, ties counting half: how
-    far apart the two distributions lie, unlike accuracy, which compares within an item."""
+    """P(reward of a chosen response > reward of a rejected one), each drawn from any item, ties counting half.
+    It measures how far apart the two distributions lie, whereas accuracy compares responses of the same item."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,60 +64,30 @@ class ScoreShift:
     after: Scores
 
 
-def score_shift(
-    chosen_before: Float[np.ndarray, " chosen"],
-    rejected_before: Float[np.ndarray, " rejected"],
-    chosen_after: Float[np.ndarray, " chosen"],
-    rejected_after: Float[np.ndarray, " rejected"],
-    bins: int = BINS,
-) -> ScoreShift:
+def score_shift(before: ItemTable, after: ItemTable, bins: int = BINS) -> ScoreShift:
     """Distributions of rewards before and after an ablation; every response of every item counts once.
 
     Raises:
-        RequestError: if a side has no reward, a reward is not a finite number, or `bins` is below 1.
+        RequestError: if the tables do not hold the same items in the same order, or no items.
     """
-    if bins < 1:
-        raise RequestError(f"a histogram needs at least 1 bin, found {bins}")
-    samples = (chosen_before, rejected_before, chosen_after, rejected_after)
-    for rewards in samples:
-        if not len(rewards):
-            raise RequestError("reward distributions need at least one chosen and one rejected response, found none")
-        require_finite(rewards, "rewards")
-    edges = np.histogram_bin_edges(np.concatenate(samples), bins)
+    from scipy.stats import mannwhitneyu
 
-    def distribution(rewards: Float[np.ndarray, " response"]) -> Distribution:
-        quantiles = dict(zip(QUANTILES, np.quantile(rewards, QUANTILES).tolist(), strict=True))
-        return Distribution(spread_of(rewards), quantiles, np.histogram(rewards, edges, density=True)[0])
-
-    before, after = (
-        Scores(distribution(chosen), distribution(rejected), _auc(chosen, rejected))
-        for chosen, rejected in (samples[:2], samples[2:])
-    )
-    return ScoreShift(edges, before, after)
-
-
-def score_shift_of(before: ItemTable, after: ItemTable, bins: int = BINS) -> ScoreShift:
-    """`score_shift` of two item tables.
-
-    Raises:
-        RequestError: if the tables do not hold the same items in the same order, or as `score_shift` does.
-    """
     require_same_items(before=before, after=after)
-    return score_shift(
-        before.chosen_rewards.values,
-        before.rejected_rewards.values,
-        after.chosen_rewards.values,
-        after.rejected_rewards.values,
-        bins,
-    )
+    if not len(before):
+        raise RequestError("reward distributions need at least one item, found none")
+    rewards = [(table.chosen_rewards.values, table.rejected_rewards.values) for table in (before, after)]
+    edges = np.histogram_bin_edges(np.concatenate([side for both in rewards for side in both]), bins)
 
+    def distribution(values: Float[np.ndarray, " response"]) -> Distribution:
+        quantiles = dict(zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True))
+        return Distribution(Moments.of(values), quantiles, np.histogram(values, edges, density=True)[0])
 
-def _auc(higher: Float[np.ndarray, " a"], lower: Float[np.ndarray, " b"]) -> float:
-    """Mann-Whitney's U over the number of pairs."""
-    from scipy.stats import rankdata
+    def scores(chosen: Float[np.ndarray, " chosen"], rejected: Float[np.ndarray, " rejected"]) -> Scores:
+        # The exact method would compute a p-value that is not used, at great cost.
+        wins = mannwhitneyu(chosen, rejected, method="asymptotic").statistic
+        return Scores(distribution(chosen), distribution(rejected), float(wins / (len(chosen) * len(rejected))))
 
-    ranks = rankdata(np.concatenate([higher, lower]))[: len(higher)]
-    return float((ranks.sum() - len(higher) * (len(higher) + 1) / 2) / (len(higher) * len(lower)))
+    return ScoreShift(edges, *(scores(*both) for both in rewards))
 
 
 @dataclass(frozen=True)
@@ -135,13 +95,13 @@ class AcrossSeeds:
     """One measure of several training seeds."""
 
     by_seed: dict[int, float]
-    """The values there are, in the order of the seeds wanted."""
+    """The values that are present, in the order of the requested seeds."""
     missing: tuple[int, ...]
-    """Seeds wanted that have no value: not trained, not measured, or without a number (None, not a number)."""
+    """Requested seeds without a value (None or NaN), such as seeds that were not trained."""
 
     @classmethod
     def of(cls, values: Mapping[int, float | None], wanted: Iterable[int]) -> "AcrossSeeds":
-        """Gather the values of the seeds wanted.
+        """Collect the values of the requested seeds.
 
         Raises:
             RequestError: if there is a value of another seed, or an infinite one.
@@ -156,11 +116,6 @@ class AcrossSeeds:
         return cls(by_seed, tuple(seed for seed in seeds if seed not in by_seed))
 
     @property
-    def mean(self) -> float | None:
-        """Mean over the seeds there are; None without one."""
-        return spread_of(np.array(list(self.by_seed.values()), dtype=np.float64)).mean
-
-    @property
-    def sd(self) -> float | None:
-        """Standard deviation (n − 1; the paper's tables have n) over the seeds there are; None with fewer than two."""
-        return spread_of(np.array(list(self.by_seed.values()), dtype=np.float64)).sd
+    def moments(self) -> Moments:
+        """Mean and standard deviation over the seeds that are present. The paper's tables divide by n, not n − 1."""
+        return Moments.of(np.array(list(self.by_seed.values()), dtype=np.float64))

@@ -1,4 +1,4 @@
-"""The item table: what every response of every item was rewarded with under one condition, as arrays and on disk."""
+"""The item table: the reward of every response of every item under one condition, in memory and as a parquet file."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,23 +11,17 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from tension_lens.artifacts.files import atomic_write
 from tension_lens.errors import RequestError
+from tension_lens.metrics.ragged import Ragged, strictly_above
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-from tension_lens.metrics.ragged import Ragged, strictly_above
 
 NAMES = ("item", "subtask", "task_type")
-
-
 LISTS = ("chosen_rewards", "rejected_rewards", "chosen_tokens", "rejected_tokens")
-
-
 COLUMNS = (*NAMES, *LISTS, "correct")
-
-
 PREFIX = "tension_lens."
-"""Of every key that this package writes into a file's own metadata."""
+"""Prefix of the metadata keys that this package writes into a parquet file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +29,19 @@ class ItemTable:
     """The rewards of every response of every item under one condition, in the order of the source."""
 
     item: Shaped[np.ndarray, " item"]
-    """Names of the items, strings; an item dropped as too long has no row."""
+    """Names of the items. An item that was dropped as too long has no row."""
     subtask: Shaped[np.ndarray, " item"]
     task_type: Shaped[np.ndarray, " item"]
-    """`helpful`, `harmless`, or `unknown` where the data does not say."""
+    """`helpful`, `harmless`, or `unknown` if the data does not say."""
     chosen_rewards: Ragged
     rejected_rewards: Ragged
     chosen_tokens: Ragged
-    """Tokens of each response with its prompt, as run."""
+    """Number of tokens of each response with its prompt, as run."""
     rejected_tokens: Ragged
     correct: Float[np.ndarray, " item"]
-    """Share of the item judged correctly, 0 to 1, as whoever wrote the table judged it."""
+    """Credit of each item, 0 to 1, by the rule of the program that wrote the table."""
     metadata: dict[str, str] = field(default_factory=dict)
-    """What the file says of itself: condition, hashes, ..."""
+    """Metadata of the file: condition, hashes, ..."""
 
     def __post_init__(self) -> None:
         lengths = {column: len(getattr(self, column)) for column in COLUMNS}
@@ -60,7 +54,7 @@ class ItemTable:
                     f"every {side} response must have a reward and a length, "
                     f"row {odd[0]} has {rewards[odd[0]]} and {tokens[odd[0]]}"
                 )
-        # Written so that what is not a number fails too.
+        # Negated so that NaN fails too.
         if len(odd := np.flatnonzero(~((self.correct >= 0) & (self.correct <= 1)))):
             raise RequestError(f"`correct` must lie between 0 and 1, row {odd[0]} holds {self.correct[odd[0]]}")
 
@@ -73,19 +67,12 @@ class ItemTable:
         chosen_tokens: Ragged,
         rejected_tokens: Ragged,
     ) -> "ItemTable":
-        """A table whose `correct` is 1 where min(chosen rewards) > max(rejected rewards) and else 0; a tie is wrong.
+        """A table with `correct` = 1 where min(chosen rewards) > max(rejected rewards), else 0; a tie is wrong.
 
-        The rule of the paper's benchmarking code.
-
-        Args:
-            names: (item, subtask, task type) of each item.
-            chosen_rewards: rewards of the chosen responses of each item.
-            rejected_rewards: rewards of its rejected responses.
-            chosen_tokens: their tokens.
-            rejected_tokens: their tokens.
+        This is the rule of the paper's benchmarking code. `names` are (item, subtask, task type) of each item.
 
         Raises:
-            RequestError: if the parts are not of the same items.
+            RequestError: if the columns differ in length, or a response lacks a reward or a number of tokens.
         """
         rows = np.array(list(names), dtype=object).reshape(-1, len(NAMES))
         item, subtask, task_type = (rows[:, column].copy() for column in range(len(NAMES)))
@@ -98,20 +85,20 @@ class ItemTable:
         """Read an item table, a parquet file; it may hold more columns.
 
         Raises:
-            RequestError: if the file is missing, truncated or damaged, lacks a column, or a column is not what an item
-                table holds (its type, empty cells, rewards that are not finite, items without a response).
+            RequestError: if the file is missing, truncated or damaged, lacks a column, or a column has a wrong type,
+                empty cells, rewards that are not finite or items without a response.
         """
         with _opened(path) as file:
             names = file.schema_arrow.names
             if missing := [column for column in COLUMNS if column not in names]:
                 raise RequestError(f"it lacks the columns {', '.join(missing)}")
-            # A table is small and there are thousands: threads would cost more than they bring.
+            # Tables are small and there are thousands of them: threads cost more than they save.
             table = file.read(list(COLUMNS), use_threads=False)
             columns = {column: _array(column, table.column(column).combine_chunks()) for column in COLUMNS}
             return cls(**columns, metadata=_metadata(file))
 
     def save(self, path: Path, provenance: dict[str, str]) -> None:
-        """Write the table as parquet, the same bytes for the same content; the provenance goes into its metadata.
+        """Write the table as parquet, the same bytes for the same content; `provenance` is added to the metadata.
 
         Columns: `item`, `subtask`, `task_type` strings; `chosen_rewards`, `rejected_rewards` lists of float64;
         `chosen_tokens`, `rejected_tokens` lists of int64; `correct` float64.
@@ -147,7 +134,7 @@ class ItemTable:
 
     @property
     def longest_wins(self) -> Bool[np.ndarray, " item"]:
-        """Whether a scorer that rewards tokens would be right: min(chosen tokens) > max(rejected tokens)."""
+        """Whether a scorer whose reward is the number of tokens is right: min(chosen tokens) > max(rejected tokens)."""
         return strictly_above(self.chosen_tokens, self.rejected_tokens)
 
     @property
@@ -162,7 +149,7 @@ class ItemTable:
         return list(dict.fromkeys(self.subtask.tolist()))
 
     def where(self, rows: Int[np.ndarray, " some"] | Bool[np.ndarray, " item"]) -> "ItemTable":
-        """The items where a mask is true, or at these places."""
+        """The items at these indices, or where a mask is true."""
         parts = {column: getattr(self, column) for column in COLUMNS}
         taken: dict[str, Any] = {
             name: part.take(rows) if isinstance(part, Ragged) else part[rows] for name, part in parts.items()
@@ -171,7 +158,7 @@ class ItemTable:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What the file of an item table says of itself, without its rows.
+    """The metadata of an item table's file, without reading its rows.
 
     Raises:
         RequestError: if the file is missing, truncated or damaged.
@@ -182,7 +169,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
-    """The file of an item table; what is found wrong with it is said with its path."""
+    """The open file of an item table; errors name its path."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -201,7 +188,7 @@ def _metadata(file: "pq.ParquetFile") -> dict[str, str]:
 
 
 def _array(column: str, cells: "pa.Array") -> Any:
-    """A column as the table holds it, after checking its type and that no cell is empty."""
+    """A parquet column as the array of an item table, after checking its type and that no cell is empty."""
     import pyarrow as pa
 
     kinds = pa.types
@@ -216,7 +203,7 @@ def _array(column: str, cells: "pa.Array") -> Any:
             raise RequestError(f"column {column} must hold strings, found {values.type}")
         if column == "item":
             return values.to_numpy(zero_copy_only=False)
-        # Few names stand in many rows: one Python string for each name, not for each row.
+        # Few names repeat over many rows: one Python string per name, not per row.
         coded = values.dictionary_encode()
         return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
     whole = column.endswith("tokens")

@@ -1,4 +1,4 @@
-"""The same items under two models or conditions: exact tests, intervals of the difference, many comparisons at once."""
+"""Paired comparisons of two models or conditions on the same items: exact tests, intervals and their correction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +11,16 @@ from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
 
 Credits = Float[np.ndarray, " item"] | Bool[np.ndarray, " item"]
-"""Of every item 1 or true where it is judged correctly, 0 or false where not."""
-HALVINGS = 60
-"""Of an interval of width at most 2, which leaves less than the spacing of doubles near 1."""
+"""For every item 1 or true if it is judged correctly, else 0 or false."""
+BISECTIONS = 60
+"""Bisections of an interval of width at most 2; the rest is smaller than the spacing of doubles near 1."""
 
 
 def right_items(correct: Credits) -> Bool[np.ndarray, " item"]:
     """Which items are judged correctly.
 
-    Retention, McNemar's test and the interval are about items that are right or wrong. A fractional credit (a tie
-    shared among k responses, a share of several pairs) is neither, and rounding it would make up a judgement: it is
-    refused.
+    Retention, McNemar's test and the interval are defined for items that are right or wrong. A fractional credit (a tie
+    shared among k responses, a share of several pairs) is neither and must not be rounded.
 
     Raises:
         RequestError: if a credit is neither 0 nor 1.
@@ -62,7 +61,7 @@ def require_same_items(**tables: ItemTable) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PairedCounts:
-    """How the items of each sub-task fare under two conditions; sub-tasks in order of appearance."""
+    """Counts of items by sub-task under two conditions; sub-tasks in order of appearance."""
 
     subtasks: tuple[str, ...]
     n: Int[np.ndarray, " subtask"]
@@ -78,32 +77,22 @@ def count_pairs(before: Credits, after: Credits, subtask: Shaped[np.ndarray, " i
     """Items lost and gained from one condition to another, by sub-task.
 
     Args:
-        before: credit of every item, 0 or 1, such as of the intact model.
-        after: credit of the same items in the same order, such as of the ablated model.
+        before: credit of every item, 0 or 1, such as under the intact model.
+        after: credit of the same items in the same order, such as under the ablated model.
         subtask: the sub-task of every item.
 
     Raises:
         RequestError: if a credit is neither 0 nor 1.
     """
+    import pandas as pd
+
     was, stays = right_items(before), right_items(after)
-    number: dict[str, int] = {}
-    codes = np.fromiter((number.setdefault(name, len(number)) for name in subtask), np.int64, len(subtask))
-
-    def count(items: Bool[np.ndarray, " item"]) -> Int[np.ndarray, " subtask"]:
-        return np.bincount(codes[items], minlength=len(number))
-
-    everything = np.ones(len(codes), dtype=bool)
-    return PairedCounts(tuple(number), count(everything), count(was), count(was & ~stays), count(~was & stays))
-
-
-def count_pairs_of(before: ItemTable, after: ItemTable) -> PairedCounts:
-    """`count_pairs` of two item tables.
-
-    Raises:
-        RequestError: if the tables do not hold the same items in the same order, or a credit is neither 0 nor 1.
-    """
-    require_same_items(before=before, after=after)
-    return count_pairs(before.correct, after.correct, before.subtask)
+    codes, names = pd.factorize(subtask)
+    n, right, lost, gained = (
+        np.bincount(codes[items], minlength=len(names))
+        for items in (np.ones_like(was), was, was & ~stays, ~was & stays)
+    )
+    return PairedCounts(tuple(names), n, right, lost, gained)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +100,7 @@ class PairedTests:
     """A family of paired accuracy differences: one test for each sub-task of each comparison."""
 
     comparison: tuple[tuple[str, ...], ...]
-    """Of each test the key under which its counts were given."""
+    """The key of each test's counts."""
     subtask: tuple[str, ...]
     n: Int[np.ndarray, " test"]
     lost: Int[np.ndarray, " test"]
@@ -122,17 +111,16 @@ class PairedTests:
     difference: Float[np.ndarray, " test"]
     """after − before = (gained − lost)/n, a fraction."""
     low: Float[np.ndarray, " test"]
-    """Lower end of Tango's 95 % interval of the difference, of this test taken alone."""
+    """Lower limit of Tango's 95 % interval of the difference, not corrected for the number of tests."""
     high: Float[np.ndarray, " test"]
     p_value: Float[np.ndarray, " test"]
     """McNemar's exact two-sided p."""
     adjusted_p: Float[np.ndarray, " test"]
-    """The p-value corrected by `method` for all tests of the family; below α for any true null with probability ≤ α."""
-    method: str = "holm"
+    """Holm's correction for all tests of the family: any true null falls below α with probability at most α."""
 
     @property
     def family_size(self) -> int:
-        """How many tests the correction is for."""
+        """Number of tests that the correction accounts for."""
         return len(self.subtask)
 
     def change(self, number: int) -> dict[str, float]:
@@ -149,9 +137,8 @@ class PairedTests:
 def paired_tests(comparisons: Mapping[tuple[str, ...], PairedCounts]) -> PairedTests:
     """Test every sub-task of every comparison for a change of accuracy, as one family.
 
-    The p-value is McNemar's exact test, the interval Tango's, the correction across all tests given here Holm's: what
-    is put into one call is what a statement "something changed" may be made about. Everything is computed on arrays
-    over tests.
+    p-values are McNemar's exact test, intervals Tango's, and the correction Holm's over all tests of the call, which
+    must therefore hold every test that a statement such as "something changed" is about.
 
     Args:
         comparisons: counts by any key, such as (model, condition).
@@ -187,7 +174,7 @@ def paired_tests(comparisons: Mapping[tuple[str, ...], PairedCounts]) -> PairedT
 def mcnemar_exact(lost: Int[np.ndarray, " test"], gained: Int[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     """McNemar's exact two-sided p-values: min(1, 2 P(X ≤ min(lost, gained))), X ~ Binomial(lost + gained, ½).
 
-    Under the null an item that changes is as likely lost as gained; 1 where no item changes.
+    Under the null hypothesis a changed item is as likely lost as gained. The p-value is 1 if no item changes.
     """
     from scipy.stats import binom
 
@@ -196,12 +183,8 @@ def mcnemar_exact(lost: Int[np.ndarray, " test"], gained: Int[np.ndarray, " test
 
 
 def holm(p_value: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Holm's step-down adjusted p-values: of m tests the k-th smallest is multiplied by m − k + 1, and none falls below
-    the one before it or rises above 1.
-
-    statsmodels' `multipletests` gives the same and runs the garbage collector on each call, a tenth of a second for
-    every family.
-    """
+    """Holm's step-down adjusted p-values: of m sorted p-values the running maximum of (m − k + 1) pₖ, at most 1."""
+    # statsmodels' multipletests gives the same but runs the garbage collector on each call, which takes 0.1 s.
     order = np.argsort(p_value)
     factors = np.arange(len(p_value), 0, -1)
     adjusted = np.empty(len(p_value))
@@ -214,12 +197,12 @@ def tango_interval(
 ) -> tuple[Float[np.ndarray, " test"], Float[np.ndarray, " test"]]:
     """Tango's 95 % score intervals of the paired difference δ = P(gained) − P(lost).
 
-    The δ for which (gained − lost − nδ)² ≤ z² n (2q + δ(1 − δ)), where q is the probability of a loss that is most
-    likely given δ: the larger root of 2n q² + ((2n + lost − gained) δ − lost − gained) q − lost δ(1 − δ) = 0. Where no
-    item changes this is ±z²/(n + z²). Zero lies outside where McNemar's asymptotic test has
+    The δ with (gained − lost − nδ)² ≤ z² n (2q + δ(1 − δ)), where q is the maximum-likelihood probability of a loss
+    given δ: the larger root of 2n q² + ((2n + lost − gained) δ − lost − gained) q − lost δ(1 − δ) = 0. If no item
+    changes the limits are ±z²/(n + z²). They exclude zero exactly where McNemar's asymptotic test has
     (gained − lost)²/(gained + lost) > z².
 
-    Source: Tango, Statistics in Medicine 17 (1998) 891-908. The limits are found by halving.
+    Source: Tango, Statistics in Medicine 17 (1998) 891-908. The limits are found by bisection.
     """
     return -_tango_upper(n, gained, lost), _tango_upper(n, lost, gained)
 
@@ -232,7 +215,7 @@ def _tango_upper(
     z_squared = norm.ppf((1 + CONFIDENCE) / 2) ** 2
     inside: Float[np.ndarray, " test"] = (gained - lost) / n
     outside: Float[np.ndarray, " test"] = np.ones(len(n))
-    for _ in range(HALVINGS):
+    for _ in range(BISECTIONS):
         delta = (inside + outside) / 2
         b = (2 * n + lost - gained) * delta - lost - gained
         loss = (np.sqrt(b * b + 8 * n * lost * delta * (1 - delta)) - b) / (4 * n)
@@ -246,12 +229,11 @@ class PairedMean:
     """The mean of differences between paired numbers, with Student's 95 % interval."""
 
     mean: float | None
-    """None without a pair."""
+    """None if n is 0."""
     low: float | None
-    """None with fewer than two pairs."""
+    """None if n is below 2, as is `high`."""
     high: float | None
     n: int
-    """Pairs."""
 
 
 def paired_mean(differences: Float[np.ndarray, " pair"]) -> PairedMean:

@@ -1,21 +1,17 @@
-"""One or more numbers for each item, as one array."""
+"""One or more numbers per item, as one array."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int, Num
 
 from tension_lens.errors import RequestError
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """One or more finite numbers for each item: item i holds values[offsets[i]:offsets[i + 1]]."""
+    """One or more finite numbers per item: item i holds values[offsets[i]:offsets[i + 1]]."""
 
     values: Num[np.ndarray, " response"]
     offsets: Int[np.ndarray, " item_plus_1"]
@@ -30,10 +26,10 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[float | int]]) -> "Ragged":
-        """Lists of numbers, one an item; whole numbers stay whole.
+        """From one list of numbers per item; integers stay integers.
 
         Raises:
-            RequestError: if a list is empty or holds what is not a finite number.
+            RequestError: if a list is empty or a number is not finite.
         """
         lists = [np.asarray(row) for row in rows]
         offsets = np.cumsum([0, *map(len, lists)], dtype=np.int64)
@@ -44,24 +40,24 @@ class Ragged:
 
     @property
     def counts(self) -> Int[np.ndarray, " item"]:
-        """Responses of each item."""
+        """Number of values of each item."""
         return np.diff(self.offsets)
 
     def minimum(self) -> Num[np.ndarray, " item"]:
-        """The least value of each item."""
+        """The smallest value of each item."""
         return np.minimum.reduceat(self.values, self.offsets[:-1])
 
     def maximum(self) -> Num[np.ndarray, " item"]:
-        """The greatest value of each item."""
+        """The largest value of each item."""
         return np.maximum.reduceat(self.values, self.offsets[:-1])
 
     def count_equal(self, value: Num[np.ndarray, " item"]) -> Int[np.ndarray, " item"]:
-        """How many values of each item equal the one given for it."""
+        """How many values of each item equal `value` of that item."""
         equal = self.values == np.repeat(value, self.counts)
         return np.add.reduceat(equal.astype(np.int64), self.offsets[:-1])
 
     def matrix(self, width: int) -> Num[np.ndarray, "item width"]:
-        """The values as a rectangle, a row for each item.
+        """The values as a matrix with one row per item.
 
         Raises:
             RequestError: if an item does not hold `width` values.
@@ -71,7 +67,7 @@ class Ragged:
         return self.values.reshape(len(self), width)
 
     def take(self, rows: Int[np.ndarray, " some"] | Bool[np.ndarray, " item"]) -> "Ragged":
-        """The items at these places, or where a mask is true."""
+        """The items at these indices, or where a mask is true."""
         counts, starts = self.counts[rows], self.offsets[:-1][rows]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
@@ -79,6 +75,6 @@ class Ragged:
 
 
 def strictly_above(chosen: Ragged, rejected: Ragged) -> Bool[np.ndarray, " item"]:
-    """Whether the least of the chosen is more than the greatest of the rejected: min(chosen) > max(rejected)."""
+    """min(chosen) > max(rejected) for each item."""
     above: Bool[np.ndarray, " item"] = chosen.minimum() > rejected.maximum()
     return above

@@ -1,14 +1,14 @@
-"""What a mixed model keeps of two single-objective ones, and how far neurons tell chosen from rejected."""
+"""What a mixed model retains of two single-objective models."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 
+from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import accuracy_of
-from tension_lens.metrics.distributions import Spread, require_finite, spread_of
-from tension_lens.metrics.item_table import ItemTable
-from tension_lens.metrics.paired import Credits, PairedMean, paired_mean, require_same_items, right_items
+from tension_lens.metrics.distributions import Moments
+from tension_lens.metrics.paired import Credits, PairedMean, paired_mean, right_items
 
 
 @dataclass(frozen=True)
@@ -18,24 +18,16 @@ class Share:
     numerator: int
     denominator: int
     share: float | None
-    """A fraction; None, as are the limits, where the denominator is 0."""
+    """A fraction; None, as are the limits, if the denominator is 0."""
     low: float | None
     high: float | None
     reason: str | None = None
     """Why there is no share."""
 
 
-def _share(part: Bool[np.ndarray, " item"], whole: Bool[np.ndarray, " item"], nothing: str) -> Share:
-    inside = part[whole]
-    if not len(inside):
-        return Share(0, 0, None, None, None, nothing)
-    found = accuracy_of(inside.astype(np.float64))
-    return Share(int(inside.sum()), len(inside), found.accuracy, found.low, found.high)
-
-
 @dataclass(frozen=True)
 class Retention:
-    """What the mixed model keeps; S is the set of items that a model judges correctly."""
+    """What the mixed model retains; S is the set of items that a model judges correctly."""
 
     combined: Share
     """|S_mixed ∩ (S_helpful ∪ S_harmless)| / |S_helpful ∪ S_harmless|."""
@@ -50,7 +42,7 @@ class Retention:
 
 
 def retention(helpful: Credits, harmless: Credits, mixed: Credits) -> Retention:
-    """Which share of what the single-objective models judge correctly the mixed model judges correctly too.
+    """The share of items judged correctly by the single-objective models that the mixed model judges correctly too.
 
     Args:
         helpful: credit of every item under the helpful model, 0 or 1.
@@ -62,66 +54,27 @@ def retention(helpful: Credits, harmless: Credits, mixed: Credits) -> Retention:
     """
     by_helpful, by_harmless, by_mixed = right_items(helpful), right_items(harmless), right_items(mixed)
 
-    def nothing(models: str) -> str:
-        return f"no item is judged correctly by {models}"
+    def share(part: Bool[np.ndarray, " item"], whole: Bool[np.ndarray, " item"], models: str) -> Share:
+        if not whole.any():
+            return Share(0, 0, None, None, None, f"no item is judged correctly by {models}")
+        found = accuracy_of(part[whole].astype(np.float64))
+        return Share(int(part[whole].sum()), found.n, found.accuracy, found.low, found.high)
 
     return Retention(
-        combined=_share(by_mixed, by_helpful | by_harmless, nothing("the helpful or the harmless model")),
-        helpful=_share(by_mixed, by_helpful, nothing("the helpful model")),
-        harmless=_share(by_mixed, by_harmless, nothing("the harmless model")),
-        jaccard_helpful=_share(by_mixed & by_helpful, by_mixed | by_helpful, nothing("the mixed or the helpful model")),
-        jaccard_harmless=_share(
-            by_mixed & by_harmless, by_mixed | by_harmless, nothing("the mixed or the harmless model")
-        ),
+        combined=share(by_mixed, by_helpful | by_harmless, "the helpful or the harmless model"),
+        helpful=share(by_mixed, by_helpful, "the helpful model"),
+        harmless=share(by_mixed, by_harmless, "the harmless model"),
+        jaccard_helpful=share(by_mixed & by_helpful, by_mixed | by_helpful, "the mixed or the helpful model"),
+        jaccard_harmless=share(by_mixed & by_harmless, by_mixed | by_harmless, "the mixed or the harmless model"),
     )
-
-
-def retention_of(helpful: ItemTable, harmless: ItemTable, mixed: ItemTable) -> Retention:
-    """`retention` of three item tables.
-
-    Raises:
-        RequestError: if the tables do not hold the same items in the same order, or a credit is neither 0 nor 1.
-    """
-    require_same_items(helpful=helpful, harmless=harmless, mixed=mixed)
-    return retention(helpful.correct, harmless.correct, mixed.correct)
-
-
-@dataclass(frozen=True)
-class Flips:
-    """The items on which two models or conditions differ, by id, in the order of the table."""
-
-    lost: tuple[str, ...]
-    """Right in the reference, wrong in the other."""
-    gained: tuple[str, ...]
-    """Wrong in the reference, right in the other."""
-
-
-def flips(reference: Credits, other: Credits, items: Shaped[np.ndarray, " item"]) -> Flips:
-    """Items lost and gained from a reference to another: a single-objective model to the mixed, intact to ablated.
-
-    Raises:
-        RequestError: if a credit is neither 0 nor 1.
-    """
-    was, stays = right_items(reference), right_items(other)
-    return Flips(tuple(items[was & ~stays].tolist()), tuple(items[~was & stays].tolist()))
-
-
-def flips_of(reference: ItemTable, other: ItemTable) -> Flips:
-    """`flips` of two item tables.
-
-    Raises:
-        RequestError: if the tables do not hold the same items in the same order, or a credit is neither 0 nor 1.
-    """
-    require_same_items(reference=reference, other=other)
-    return flips(reference.correct, other.correct, reference.item)
 
 
 @dataclass(frozen=True)
 class MarginComparison:
     """Margins of the same items under two models."""
 
-    reference: Spread
-    mixed: Spread
+    reference: Moments
+    mixed: Moments
     difference: PairedMean
     """mixed − reference, item by item."""
 
@@ -133,12 +86,7 @@ class RetainedMargins:
     raw: MarginComparison
     """In each model's own units of reward."""
     standardised: MarginComparison | None
-    """Each model's margins divided by its sd over all items; None where there is no such sd to divide by."""
-    reference_sd_all_items: float | None
-    """sd (n − 1) of the reference's margins over all items given, retained or not; None with fewer than two."""
-    mixed_sd_all_items: float | None
-    n_items: int
-    """All items; those retained are counted as `raw.reference.n`."""
+    """Each model's margins divided by their standard deviation over all items; None if that is 0 or undefined."""
 
 
 def retained_margins(
@@ -147,10 +95,11 @@ def retained_margins(
     mixed_correct: Credits,
     mixed_margin: Float[np.ndarray, " item"],
 ) -> RetainedMargins:
-    """By how much the mixed model tells apart what both models judge correctly, against a single-objective model.
+    """Margins of a single-objective and the mixed model on the items that both judge correctly.
 
-    Rewards of two models have different units and only differences within a model mean anything, hence the
-    standardised margins: margin / sd of that model's margins over all items, not centred, so that the sign stays.
+    The rewards of two models have different units, and only differences within a model are meaningful. The
+    standardised margin is margin / sd, with the sd (n − 1) of that model's margins over all items. It is not centred,
+    so the sign is kept.
 
     Args:
         reference_correct: credit of every item, 0 or 1, under the single-objective model.
@@ -159,30 +108,23 @@ def retained_margins(
         mixed_margin: their margins under it.
 
     Raises:
-        RequestError: if a credit is neither 0 nor 1 or a margin is not a finite number.
+        RequestError: if a credit is neither 0 nor 1 or a margin is not finite.
     """
-    require_finite(reference_margin, "margins of the reference")
-    require_finite(mixed_margin, "margins of the mixed model")
+    for model, margin in (("reference", reference_margin), ("mixed", mixed_margin)):
+        if odd := int((~np.isfinite(margin)).sum()):
+            raise RequestError(
+                f"margins of the {model} model must be finite, found {odd} of {len(margin)} that are not; "
+                "evaluate it again"
+            )
     kept = right_items(reference_correct) & right_items(mixed_correct)
-    scales = spread_of(reference_margin).sd, spread_of(mixed_margin).sd
 
     def compare(reference: Float[np.ndarray, " item"], mixed: Float[np.ndarray, " item"]) -> MarginComparison:
         return MarginComparison(
-            spread_of(reference[kept]), spread_of(mixed[kept]), paired_mean((mixed - reference)[kept])
+            Moments.of(reference[kept]), Moments.of(mixed[kept]), paired_mean((mixed - reference)[kept])
         )
 
     standardised = None
     # The sd of equal margins may come out as a rounding error instead of 0; their range does not.
     if len(kept) > 1 and np.ptp(reference_margin) > 0 and np.ptp(mixed_margin) > 0:
-        standardised = compare(reference_margin / scales[0], mixed_margin / scales[1])
-    return RetainedMargins(compare(reference_margin, mixed_margin), standardised, *scales, len(kept))
-
-
-def retained_margins_of(reference: ItemTable, mixed: ItemTable) -> RetainedMargins:
-    """`retained_margins` of two item tables.
-
-    Raises:
-        RequestError: if the tables do not hold the same items in the same order, or as `retained_margins` does.
-    """
-    require_same_items(reference=reference, mixed=mixed)
-    return retained_margins(reference.correct, reference.margin, mixed.correct, mixed.margin)
+        standardised = compare(reference_margin / reference_margin.std(ddof=1), mixed_margin / mixed_margin.std(ddof=1))
+    return RetainedMargins(compare(reference_margin, mixed_margin), standardised)

@@ -1,7 +1,7 @@
 """Accuracy of an item table by the paper's rule, weighted means with intervals, and the paper's 25 sub-tasks.
 
-Everything is computed from the rewards; the `correct` a table carries is not read. RewardBench's own rule for an item
-and that of RMB's best-of-N are the paper's; what benchmarks have beyond it is in `benchmark_rules`.
+Everything is computed from the rewards, not from a table's `correct` column. `benchmark_rules` holds the rules of
+benchmarks that differ from the paper's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,30 +19,28 @@ from tension_lens.metrics.item_table import ItemTable
 
 @dataclass(frozen=True)
 class Score:
-    """Items judged by a rule, or a weighted mean of such, beside what needs no judgement at all."""
+    """The accuracy of items under a rule, or a weighted mean of such accuracies, with its trivial baselines."""
 
     name: str
     accuracy: Accuracy
-    """Mean credit with its 95 % interval. Wilson's; of a weighted mean MOVER's from the parts' limits."""
+    """Mean credit with Wilson's 95 % interval, or a weighted mean with MOVER's from the parts' limits."""
     random_rate: float
-    """Mean of n_chosen/(n_chosen + n_rejected) over items, what the paper calls the random rate."""
+    """Mean of n_chosen/(n_chosen + n_rejected) over items, the paper's random rate."""
     chance: float
-    """Mean credit, under the same rule, of a scorer that gives random rewards, no two alike."""
+    """Expected mean credit under the same rule of random rewards without ties."""
     longest: float
-    """Mean credit, under the same rule, of a scorer whose reward is the number of tokens."""
-    parts: tuple[str, ...] = ()
-    """What it is a weighted mean of; nothing where it is of items."""
+    """Mean credit under the same rule of a scorer whose reward is the number of tokens."""
     missing: tuple[str, ...] = ()
-    """What the rule averages too and the data lacks."""
+    """Parts of a weighted mean that the data lacks."""
 
 
 def strict_chance(
     n_chosen: Int[np.ndarray, " item"], n_rejected: Int[np.ndarray, " item"]
 ) -> Float[np.ndarray, " item"]:
-    """1/C(n_chosen + n_rejected, n_chosen): how likely random rewards put every chosen response above every other.
+    """1/C(n_chosen + n_rejected, n_chosen): the probability that random rewards rank every chosen response first.
 
-    Of all orders of the responses, that share has the chosen ones on top. It is the paper's random rate where one
-    response is chosen, and less where several are: 1/20 and not 1/2 for 3 against 3.
+    It equals the paper's random rate for one chosen response and is lower for several: 1/20 instead of 1/2 for 3
+    against 3.
     """
     from scipy.special import comb
 
@@ -57,23 +55,23 @@ def score_items(
     random_rate: Float[np.ndarray, " item"],
     chance: Float[np.ndarray, " item"],
 ) -> Score:
-    """The mean over items of what `Score` holds.
+    """The means over items that `Score` holds.
 
     Raises:
-        RequestError: if there is no item.
+        RequestError: if there are no items.
     """
     accuracy = accuracy_of(credit.astype(np.float64))
     return Score(name, accuracy, float(random_rate.mean()), float(chance.mean()), float(longest.mean()))
 
 
 def judge_items(name: str, table: ItemTable) -> Score:
-    """All items of a table by the paper's rule: right where min(chosen rewards) > max(rejected rewards).
+    """All items of a table by the paper's rule: correct if min(chosen rewards) > max(rejected rewards).
 
-    A tie is wrong; `longest` puts tokens in the place of rewards. The rule of the paper's benchmarking code; for one
-    chosen response also that of RewardBench and of RMB's best-of-N.
+    A tie is wrong. This is the rule of the paper's benchmarking code, and for one chosen response also that of
+    RewardBench and of RMB's best-of-N.
 
     Raises:
-        RequestError: if there is no item.
+        RequestError: if there are no items.
     """
     chance = strict_chance(table.chosen_rewards.counts, table.rejected_rewards.counts)
     return score_items(name, table.right, table.longest_wins, table.random_rate, chance)
@@ -89,21 +87,21 @@ def weighted_mean(
 ) -> Score:
     """Σ wᵢ pᵢ with weights normalised to sum 1, and its 95 % interval by MOVER from the parts' own limits.
 
-    low = Σ wᵢ pᵢ − √Σ wᵢ² (pᵢ − lᵢ)², high = Σ wᵢ pᵢ + √Σ wᵢ² (uᵢ − pᵢ)². The method of variance estimates recovery
-    (Zou and Donner 2008) keeps the asymmetry of Wilson's limits and holds for parts without a common item. A mean of
-    means has the interval that the mean of all their parts has.
+    low = Σ wᵢ pᵢ − √Σ wᵢ² (pᵢ − lᵢ)², high = Σ wᵢ pᵢ + √Σ wᵢ² (uᵢ − pᵢ)². MOVER, the method of variance estimates
+    recovery (Zou and Donner 2008), keeps the asymmetry of Wilson's limits and assumes parts without common items. A
+    mean of means has the same interval as the mean of all their parts.
 
     Args:
-        name: what the mean is called.
+        name: name of the mean.
         parts: at least one.
-        weights: one for each part, positive.
-        missing: names of what the rule averages too and is not there.
+        weights: one positive weight per part.
+        missing: names of parts that the data lacks.
 
     Raises:
-        RequestError: if there is no part.
+        RequestError: if there are no parts.
     """
     if not parts:
-        raise RequestError(f"{name} is a mean over sub-tasks, and none is there; it lacks {', '.join(missing)}")
+        raise RequestError(f"{name} is a mean over sub-tasks, but the data has none of them; add {', '.join(missing)}")
     share = np.array(weights, dtype=np.float64) / sum(weights)
     point, low, high, random_rate, chance, longest = np.array(
         [(p.accuracy.accuracy, p.accuracy.low, p.accuracy.high, p.random_rate, p.chance, p.longest) for p in parts]
@@ -111,19 +109,13 @@ def weighted_mean(
     mean = float(share @ point)
     below, above = (float(np.linalg.norm(share * (point - limit))) for limit in (low, high))
     accuracy = Accuracy(mean, mean - below, mean + above, sum(part.accuracy.n for part in parts))
-    return Score(
-        name,
-        accuracy,
-        random_rate=float(share @ random_rate),
-        chance=float(share @ chance),
-        longest=float(share @ longest),
-        parts=tuple(part.name for part in parts),
-        missing=tuple(missing),
-    )
+    baselines = {"random_rate": random_rate, "chance": chance, "longest": longest}
+    means = {key: float(share @ values) for key, values in baselines.items()}
+    return Score(name, accuracy, **means, missing=tuple(missing))
 
 
 def style_wins(table: ItemTable, of: str) -> Bool[np.ndarray, "item chosen_style rejected_style"]:
-    """RM-Bench's comparisons: whether chosen response i has more of `of`, `rewards` or `tokens`, than rejected j.
+    """RM-Bench's comparisons: whether chosen response i has more `rewards` or `tokens` than rejected response j.
 
     Raises:
         RequestError: if an item does not have three responses on each side.
@@ -134,14 +126,13 @@ def style_wins(table: ItemTable, of: str) -> Bool[np.ndarray, "item chosen_style
 
 
 def diagonal(name: str, table: ItemTable) -> Score:
-    """RM-Bench as the paper reports it: each (chosen i, rejected i), both of one style, counts as an item of its own.
+    """RM-Bench as the paper reports it: each pair (chosen i, rejected i) of one style counts as an item.
 
-    `n` therefore counts pairs, three for each row. Pairs of one row are not independent, so the interval is that of
-    the rows, each with its share of right pairs as credit: Wilson's formula with the number of rows, which is cautious
-    since a share varies less than a judgement of 0 or 1 with the same mean.
+    `n` therefore counts pairs, three per row. Pairs of one row are not independent, so the interval is over rows, with
+    a row's share of correct pairs as its credit. It is conservative, as in `accuracy_of`.
 
     Raises:
-        RequestError: if there is no item, or one does not have three responses on each side.
+        RequestError: if there are no items, or one does not have three responses on each side.
     """
     credit, longest = (
         np.diagonal(style_wins(table, of), axis1=1, axis2=2).mean(axis=1) for of in ("rewards", "tokens")
@@ -155,7 +146,7 @@ def require_known_subtasks(benchmark: str, table: ItemTable) -> list[str]:
     """The names of a table's subtasks in order of appearance.
 
     Raises:
-        RequestError: if the benchmark has no subtask of a name, naming those it has.
+        RequestError: if the benchmark does not have one of them.
     """
     return [find_subtask(benchmark, name).name for name in table.subtasks()]
 
@@ -166,14 +157,14 @@ class PaperAccuracies:
 
     subtasks: dict[str, Score]
     missing: dict[str, tuple[str, ...]]
-    """Sub-tasks that cannot be given, each with the data it lacks, as `benchmark:subset`."""
+    """Sub-tasks without a score, each with the data it lacks, as `benchmark:subset`."""
 
 
 def paper_accuracies(tables: Mapping[str, ItemTable]) -> PaperAccuracies:
     """The paper's 25 sub-tasks by its rule, from the item table of each benchmark.
 
-    RM-Bench counts by the `diagonal`. `Math` is the mean of RewardBench 2's Math and RM-Bench's math, each with weight
-    1/2, and missing unless both are there. Nothing stands in for a sub-task whose data is missing.
+    RM-Bench is scored by `diagonal`. `Math` is the unweighted mean of RewardBench 2's Math and RM-Bench's math, and is
+    missing if either is.
 
     Raises:
         RequestError: if a table holds a subtask its benchmark does not have.
@@ -192,6 +183,5 @@ def paper_accuracies(tables: Mapping[str, ItemTable]) -> PaperAccuracies:
         elif len(parts) == 1:
             subtasks[paper] = replace(found[parts[0]], name=paper)
         else:
-            scores = [replace(found[part], name=":".join(part)) for part in parts]
-            subtasks[paper] = weighted_mean(paper, scores, [1] * len(scores))
+            subtasks[paper] = weighted_mean(paper, [found[part] for part in parts], [1] * len(parts))
     return PaperAccuracies(subtasks, missing)

@@ -1,1 +1,1 @@
-"""Neuron scores and sets, on arrays alone."""
+"""Neuron scores and neuron sets, as NumPy arrays."""

@@ -1,9 +1,8 @@
-"""The top-examples index: of every neuron the few comparisons, and the token of each, at which it is most active."""
+"""The top-examples index: for every neuron the few comparisons, and the token of each, at which it is most active."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,54 +12,43 @@ from tension_lens.artifacts.layout import EXAMPLES_FILE
 from tension_lens.constants import SIDES
 from tension_lens.errors import RequestError
 
-if TYPE_CHECKING:
-    pass
-
-
 _TENSORS = {"value": np.float32, "item": np.int32, "side": np.int8, "response": np.int16, "position": np.int32}
-
-
 _FIELDS = ("values", "items", "sides", "responses", "positions")
-
-
 _METADATA_KEY = "tension_lens"
-
-
-_SAID = {"site", "scope", "data", "data_sha256", "comparisons", "model", "weights_sha256"}
+_METADATA = {"site", "scope", "data", "data_sha256", "comparisons", "model", "weights_sha256"}
 
 
 @dataclass(frozen=True)
 class Example:
-    """One place at which a neuron is very active."""
+    """One token at which a neuron is highly active."""
 
     value: float
-    """The activation there, with its sign."""
+    """The signed activation at the token."""
     item: int
-    """Index of the comparison in its source."""
+    """Index of the comparison in its dataset."""
     side: str
     response: int
-    """Which of the side's responses it is, from 0."""
+    """Index of the response within its side."""
     position: int
-    """Index of the token in prompt and response."""
+    """Index of the token in the prompt with its response."""
 
 
 @dataclass(frozen=True)
 class TopExamples:
-    """The index of every neuron of one model over one data set. Arrays are [layer, neuron, rank], best first."""
+    """The examples of every neuron of one model over one dataset. Arrays are [layer, neuron, rank], best first."""
 
     values: Float[np.ndarray, "layer neuron rank"]
     items: Int[np.ndarray, "layer neuron rank"]
-    """-1 where there were fewer comparisons than ranks."""
+    """-1 if there were fewer comparisons than ranks."""
     sides: Int[np.ndarray, "layer neuron rank"]
     """Index into `SIDES`."""
     responses: Int[np.ndarray, "layer neuron rank"]
     positions: Int[np.ndarray, "layer neuron rank"]
     metadata: dict[str, str]
-    """What the index is of: `site`, `scope`, `data`, `data_sha256`, `comparisons` (how many were read), `model`,
-    `weights_sha256`."""
+    """`site`, `scope`, `data`, `data_sha256`, `comparisons` (how many were read), `model` and `weights_sha256`."""
 
     def of(self, layer: int, neuron: int) -> list[Example]:
-        """The examples of one neuron, most active first, each of another comparison."""
+        """The examples of one neuron, most active first, at most one per comparison."""
         columns = [getattr(self, name) for name in _FIELDS]
         rows = zip(*(column[layer, neuron].tolist() for column in columns), strict=True)
         return [Example(value, item, SIDES[side], *rest) for value, item, side, *rest in rows if item >= 0]
@@ -74,14 +62,14 @@ class TopExamples:
             name: np.ascontiguousarray(column.astype(kind))
             for (name, kind), column in zip(_TENSORS.items(), columns, strict=True)
         }
-        # One entry, since the library writes several in an order that changes from run to run.
-        said = {_METADATA_KEY: json.dumps(self.metadata, sort_keys=True)}
+        # One entry, since the library writes several in an order that varies between runs.
+        metadata = {_METADATA_KEY: json.dumps(self.metadata, sort_keys=True)}
         with atomic_write(folder / EXAMPLES_FILE) as temporary:
-            temporary.write_bytes(save(tensors, metadata=said))
+            temporary.write_bytes(save(tensors, metadata=metadata))
 
     @classmethod
     def load(cls, folder: Path) -> "TopExamples":
-        """Read the index in a folder.
+        """Read the index from a folder.
 
         Raises:
             RequestError: if there is none or the file is damaged.
@@ -97,7 +85,7 @@ class TopExamples:
                 columns = [stored.get_tensor(name) for name in _TENSORS]
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise RequestError(f"{path} is damaged: {error}") from error
-        if missing := sorted(_SAID - set(metadata)):
+        if missing := sorted(_METADATA - set(metadata)):
             raise RequestError(f"{path} does not say its {', '.join(missing)}; score again with --top-examples")
         if len({column.shape for column in columns}) != 1 or columns[0].ndim != 3:
             raise RequestError(f"{path}: every tensor must have the shape [n_layers, d_mlp, K]")

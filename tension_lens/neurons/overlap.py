@@ -1,4 +1,4 @@
-"""How much two neuron sets share, beside what random sets of their sizes would."""
+"""The overlap of two neuron sets, compared with that of random sets of the same sizes."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tension_lens.neurons.sets import NeuronSet
 
 @dataclass(frozen=True)
 class Overlap:
-    """The overlap of two sets, compared with that of two random sets of their sizes."""
+    """The overlap of two sets, compared with that of two random sets of the same sizes."""
 
     intersection: int
     union: int
@@ -37,28 +37,27 @@ def jaccard(a: Bool[np.ndarray, "layer neuron"], b: Bool[np.ndarray, "layer neur
 
 
 def overlap(a: NeuronSet, b: NeuronSet) -> Overlap:
-    """Intersection, union and Jaccard index of two sets against chance.
+    """Intersection, union and Jaccard index of two sets, compared with chance.
 
-    Chance: A fixed, B drawn uniformly among all N = n_layers · d_mlp neurons, so that the intersection is
+    By chance: A fixed, B drawn uniformly among all N = n_layers · d_mlp neurons, so that the intersection is
     hypergeometric(N, |A|, |B|).
 
     Raises:
-        RequestError: if the sets are of different networks or sites.
+        RequestError: if the sets belong to different networks or sites.
     """
     from scipy.stats import hypergeom
 
     shared = len(a & b)
+    if not len(a) + len(b):
+        return Overlap(0, 0, float("nan"), 0.0, float("nan"), 1.0)
     total = a.n_layers * a.d_mlp
     chance = hypergeom(total, len(a), len(b))
     counts = np.arange(chance.support()[0], chance.support()[1] + 1)
-    if not len(a) + len(b):
-        return Overlap(0, 0, float("nan"), 0.0, float("nan"), 1.0)
-    expected = float((chance.pmf(counts) * counts / (len(a) + len(b) - counts)).sum())
     return Overlap(
         intersection=shared,
         union=len(a | b),
         jaccard=jaccard(a.mask(), b.mask()),
         expected_intersection=len(a) * len(b) / total,
-        expected_jaccard=expected,
+        expected_jaccard=float((chance.pmf(counts) * counts / (len(a) + len(b) - counts)).sum()),
         p_value=float(chance.sf(shared - 1)),
     )

@@ -1,11 +1,10 @@
-"""How far neurons' scores differ between chosen and rejected responses."""
+"""Root-mean-square difference of neuron scores between chosen and rejected responses."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from tension_lens.constants import SIDES, require_one_of
 from tension_lens.neurons.scores import NeuronScores
 
 
@@ -19,19 +18,17 @@ class Rmsd:
     overall: float
     """√(mean over all neurons of all layers of (chosen − rejected)²)."""
     layers_averaged_first: float
-    """√(mean over neuron indices of (mean over layers of chosen − mean over layers of rejected)²), as the paper's code
-    has it for Table 16. Neurons of one index in different layers have nothing in common, and their differences cancel:
-    it is never above `overall`."""
+    """√(mean over neuron indices of (mean over layers of (chosen − rejected))²), as in the paper's code for Table 16.
+    It is at most `overall`, since differences of unrelated neurons with the same index in different layers cancel."""
 
 
 def rmsd(scores: NeuronScores, statistic: str) -> Rmsd:
-    """How much one statistic of the neurons differs between chosen and rejected responses, in its own units.
+    """The RMSD of one statistic between chosen and rejected responses, in its own units.
 
     Raises:
         RequestError: if the scores do not hold that statistic.
     """
-    require_one_of("statistic", statistic, scores.statistics)
-    chosen, rejected = (scores.values[f"{side}/{statistic}"].astype(np.float64) for side in SIDES)
+    chosen, rejected = scores.sides(statistic)
     difference = chosen - rejected
     return Rmsd(
         statistic,

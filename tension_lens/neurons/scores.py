@@ -1,9 +1,8 @@
-"""Statistics of every MLP neuron on the chosen and the rejected side, and the file they are stored in."""
+"""Statistics of every MLP neuron on the chosen and the rejected side, and their file."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -12,9 +11,6 @@ from tension_lens.artifacts.files import atomic_write
 from tension_lens.artifacts.layout import SCORES_FILE
 from tension_lens.constants import OPTIONAL_STATISTICS, SIDES, STATISTICS, require_one_of
 from tension_lens.errors import RequestError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -26,11 +22,11 @@ class NeuronScores:
     site: str
     scope: str
     metadata: dict[str, str]
-    """What the file says beside site and scope: model, weights and data hashes, token and sequence counts."""
+    """The file's other metadata: model, hashes of weights and data, counts of tokens and sequences."""
 
     @property
     def statistics(self) -> tuple[str, ...]:
-        """The statistics these scores hold."""
+        """Names of the statistics that these scores hold."""
         return tuple(key.split("/")[1] for key in self.values if key.startswith("chosen/"))
 
     @property
@@ -40,7 +36,7 @@ class NeuronScores:
         return layers, neurons
 
     def sides(self, statistic: str) -> tuple[Float[np.ndarray, "layer neuron"], Float[np.ndarray, "layer neuron"]]:
-        """A statistic on the chosen and on the rejected side, float64.
+        """A statistic on the chosen and on the rejected side, as float64.
 
         Raises:
             RequestError: if the scores do not hold that statistic.
@@ -53,7 +49,7 @@ class NeuronScores:
         return chosen, rejected
 
     def importance(self, statistic: str) -> Float[np.ndarray, "layer neuron"]:
-        """½ (statistic on chosen + statistic on rejected), float64; paper section 2.2.
+        """½ (statistic on chosen + statistic on rejected), as float64; paper section 2.2.
 
         Raises:
             RequestError: if the scores do not hold that statistic.
@@ -63,10 +59,10 @@ class NeuronScores:
         return importance
 
     def require_of_model(self, weights_sha256: str, folder: Path, model: str | Path) -> None:
-        """Check that these scores, read from a folder, are of the model with those weights.
+        """Check that these scores, read from `folder`, belong to the model with these weights.
 
         Raises:
-            RequestError: if they are not.
+            RequestError: if they do not.
         """
         if self.metadata.get("weights_sha256") != weights_sha256:
             raise RequestError(f"{folder} holds scores of another model than {model}")
@@ -84,7 +80,7 @@ class NeuronScores:
         """Read the scores in a folder.
 
         Raises:
-            RequestError: if there are none or the file is damaged or lacks what a scores file must hold.
+            RequestError: if there are none, or the file is damaged or incomplete.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -97,7 +93,7 @@ class NeuronScores:
                 values = {key: stored.get_tensor(key) for key in sorted(stored.keys())}
         except (SafetensorError, OSError) as error:
             raise RequestError(f"{path} is damaged: {error}") from error
-        # A statistic is of both sides: one that is optional must be whole where there is any of it.
+        # An optional statistic must be present on both sides or on neither.
         optional = {name for name in OPTIONAL_STATISTICS if any(f"{side}/{name}" in values for side in SIDES)}
         wanted = {f"{side}/{statistic}" for side in SIDES for statistic in {*STATISTICS, *optional}}
         if missing := sorted(wanted - set(values)):
@@ -114,6 +110,6 @@ def _ordered(file: bytes) -> bytes:
     length = int.from_bytes(file[:8], "little")
     header = json.loads(file[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    # The same keys and values in another order are as long as before; spaces make up for what JSON writers differ in.
+    # Reordering keeps the length; spaces make up for differences between JSON writers.
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
     return file[:8] + text + file[8 + length :]

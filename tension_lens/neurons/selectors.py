@@ -1,4 +1,4 @@
-"""Selectors: every way to rank a model's neurons, from scores to one importance each, highest first."""
+"""Selectors: the ways to rank a model's neurons. Each turns scores into one importance per neuron, highest first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet, top_percent
 
 CONTRAST_FLOOR = 0.1
-"""What `contrast` adds to its denominator, as a share of the layer's mean of it; see `contrast`."""
+"""The term c in the denominator of `contrast`, as a share of the layer's mean denominator."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +22,18 @@ class Selector:
     """One way to rank neurons."""
 
     importance: Callable[..., Float[np.ndarray, "layer neuron"]]
-    """From scores, or from scores and those to compare them with, to each neuron's importance."""
+    """Each neuron's importance, from scores, or from scores and the scores to compare them with."""
     meaning: str
-    """What it ranks by, in half a line."""
+    """What it ranks by, in a few words."""
     compares: bool = False
-    """Whether it needs the scores of the same model on other data, too."""
-
-
-def mean_of_sides(scores: NeuronScores, statistic: str) -> Float[np.ndarray, "layer neuron"]:
-    """½ (statistic on chosen + statistic on rejected): `NeuronScores.importance`."""
-    return scores.importance(statistic)
+    """Whether it also needs scores of the same model on other data."""
 
 
 def margin(scores: NeuronScores, contribution: str) -> Float[np.ndarray, "layer neuron"]:
-    """Contribution to the mean chosen reward minus that to the mean rejected reward, in units of reward, with its sign.
+    """Contribution to the mean chosen reward minus that to the mean rejected reward, signed, in units of reward.
 
-    Where every comparison has one response a side this is the contribution to the mean margin: for `attribution` the
-    first-order drop of the mean margin when the neuron is zeroed. The highest are the neurons that hold the margin up.
+    If every comparison has one response on each side, this is the contribution to the mean margin: for `attribution`
+    the first-order drop of the mean margin when the neuron is zeroed.
     """
     chosen, rejected = scores.sides(contribution)
     difference: Float[np.ndarray, "layer neuron"] = chosen - rejected
@@ -49,10 +44,9 @@ def contrast(scores: NeuronScores) -> Float[np.ndarray, "layer neuron"]:
     """(chosen − rejected) / (chosen + rejected + c) of `mean_abs`, in (−1, 1).
 
     c = `CONTRAST_FLOOR` · mean over the layer's neurons of (chosen + rejected). With c = 0 the highest contrasts belong
-    to neurons that are almost silent, whose two means are both noise and whose quotient can be anything up to 1. A
-    tenth of what is usual leaves a usual neuron within 10 % of its quotient and brings one of 1/1000 the activity down
-    to 1/100. It is the layer's own mean since activations of one layer can be many times those of another. A layer of
-    silence has contrast 0.
+    to almost inactive neurons, for which the quotient is noise. With the floor of 0.1, a neuron of mean activity keeps
+    91 % of its quotient, and one of 1/1000 of that activity keeps 1 %. The mean is the layer's own because activations
+    differ in scale between layers. An inactive layer has contrast 0.
     """
     chosen, rejected = scores.sides("mean_abs")
     total: Float[np.ndarray, "layer neuron"] = chosen + rejected
@@ -64,22 +58,20 @@ def contrast(scores: NeuronScores) -> Float[np.ndarray, "layer neuron"]:
 
 
 def lape(scores: NeuronScores, against: NeuronScores) -> Float[np.ndarray, "layer neuron"]:
-    """(ln 2 − H) · sign(p_a − p_b), nats in [−ln 2, ln 2]: how much a neuron fires on the first data alone.
+    """(ln 2 − H) · sign(p_a − p_b), in nats, in [−ln 2, ln 2]: how specific a neuron's firing is to the first data.
 
-    p_a and p_b are the frequencies (½ chosen + ½ rejected) of one model's neuron over two kinds of data, H the entropy
-    of (p_a, p_b) / (p_a + p_b): the language activation probability entropy (LAPE) of Tang et al. 2024,
-    "Language-Specific Neurons", with kinds of preference data in the place of languages. Highest are the neurons that
-    fire on the first data and not on the second, lowest those of the second; 0 those that do not tell them apart, and
-    those that never fire.
+    p_a and p_b are the frequencies (½ chosen + ½ rejected) of a neuron on two kinds of data, and H is the entropy of
+    (p_a, p_b) / (p_a + p_b): the language activation probability entropy (LAPE) of Tang et al. 2024,
+    "Language-Specific Neurons", with kinds of preference data instead of languages. Neurons that fire only on the first
+    data rank highest, those that fire only on the second lowest. Neurons that fire equally often or never have 0.
 
-    Two departures. The original ranks by H alone and then looks which languages each neuron is of; two kinds of data
-    need no more than a sign. And it first leaves out every neuron with no frequency above the 95th percentile of all
-    frequencies: of two kinds of data at most a tenth of the neurons would be left, and no larger set could be asked
-    for. Nothing is left out here, so a neuron that fires rarely can rank high. (On gated MLPs the original counts how
-    often the gate is above 0: scores at site `gate`.)
+    Two differences from the original. It ranks by H alone and then assigns languages to neurons; for two kinds of data
+    the sign suffices. It first excludes neurons without a frequency above the 95th percentile of all frequencies, which
+    with two kinds of data limits a set to a tenth of the neurons. Here no neuron is excluded, so a neuron that fires
+    rarely can rank high. On gated MLPs the original counts how often the gate is above 0, which is site `gate`.
 
     Raises:
-        RequestError: if the two are not scores of one model, site and scope on different data.
+        RequestError: if the scores do not share model, site and scope, or have the same frequencies.
     """
     from scipy.special import entr
 
@@ -110,33 +102,35 @@ def _require_comparable(scores: NeuronScores, against: NeuronScores) -> None:
 
 
 _MEANINGS = {
-    "mean": "mean activation, with its sign",
+    "mean": "signed mean activation",
     "mean_abs": "mean magnitude",
     "rms": "root mean square",
-    "frequency": "share of tokens at which the neuron is above 0",
+    "frequency": "share of tokens with activation above 0",
     "max": "largest activation",
-    CHANGE_STATISTIC: "root mean square of the change since before fine-tuning (score --base)",
+    CHANGE_STATISTIC: "root mean square change by fine-tuning (score --base)",
 }
 SELECTORS: dict[str, Selector] = {
     **{
-        name: Selector(partial(mean_of_sides, statistic=name), f"{_MEANINGS[name]}; mean of chosen and rejected")
+        name: Selector(
+            partial(NeuronScores.importance, statistic=name), f"{_MEANINGS[name]}; mean of chosen and rejected"
+        )
         for name in (*STATISTICS, CHANGE_STATISTIC)
     },
     "contrast": Selector(contrast, "mean_abs on chosen against rejected, (c − r)/(c + r + floor)"),
-    "lape": Selector(lape, "fires on the data of --scores and not on those of --against, by entropy", compares=True),
+    "lape": Selector(lape, "fires on the data of --scores and not on that of --against, by entropy", compares=True),
     "attribution": Selector(
         partial(margin, contribution="attribution"),
-        "how far zeroing lowers the reward margin, to first order (score --attribution)",
+        "first-order drop of the reward margin when zeroed (score --attribution)",
     ),
     "direct": Selector(
         partial(margin, contribution="direct"),
-        "what is written straight to the value head, on the margin (score --attribution)",
+        "direct contribution to the reward margin at the value head (score --attribution)",
     ),
 }
 
 
 def described() -> str:
-    """The selectors and what each ranks by, a line each."""
+    """The selectors and what they rank by, one per line."""
     width = max(map(len, SELECTORS))
     return "\n".join(f"  {name:{width}}  {selector.meaning}" for name, selector in SELECTORS.items())
 
@@ -144,7 +138,7 @@ def described() -> str:
 def importance(
     statistic: str, scores: NeuronScores, against: NeuronScores | None = None
 ) -> Float[np.ndarray, "layer neuron"]:
-    """Each neuron's importance by the selector of that name, float64, highest first.
+    """Each neuron's importance by the selector of that name, as float64.
 
     Args:
         statistic: a key of `SELECTORS`.
@@ -152,20 +146,20 @@ def importance(
         against: scores of the same model on other data, for a selector that compares two.
 
     Raises:
-        RequestError: if there is no such selector, the scores do not hold what it needs, or `against` is missing, not
+        RequestError: if the selector is unknown, the scores lack what it needs, or `against` is missing, not
             comparable or not used.
     """
     require_one_of("statistic", statistic, tuple(SELECTORS))
     selector = SELECTORS[statistic]
     if selector.compares and against is None:
         raise RequestError(
-            f"statistic {statistic} compares two kinds of data; give the model's scores on the other one with --against"
+            f"statistic {statistic} compares two kinds of data; give the model's scores on the other with --against"
         )
     if against is None:
         return selector.importance(scores)
     if not selector.compares:
         comparing = ", ".join(name for name, one in SELECTORS.items() if one.compares)
-        raise RequestError(f"--against is used by statistic {comparing} alone, not by {statistic}; leave it out")
+        raise RequestError(f"--against is used only by statistic {comparing}, not by {statistic}; omit it")
     return selector.importance(scores, against)
 
 
@@ -182,14 +176,14 @@ def select_neurons(
         scores: the model's scores.
         statistic: a key of `SELECTORS`.
         top: share of all neurons in percent, in (0, 100].
-        name: of the set; by default it names the share and the statistic.
+        name: name of the set. Default: the share and the statistic.
         against: scores of the same model on other data, for a selector that compares two.
 
     Raises:
         RequestError: as `importance` and `top_percent` do.
     """
     ranked = importance(statistic, scores, against)
-    # Contributions have a scope of their own, whatever the scope of the scores they are stored with.
+    # Contributions have their own scope, independent of that of the scores they are stored with.
     scope = scores.metadata.get(f"{statistic}_scope", scores.scope)
     origin: dict[str, Any] = {"statistic": statistic, "scope": scope, **scores.metadata}
     if against is not None:

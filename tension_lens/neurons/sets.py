@@ -1,4 +1,4 @@
-"""Sets of MLP neurons: exact top-p selection, algebra, partition, overlap against chance, depth."""
+"""Sets of MLP neurons: their file, set algebra, exact selection of the top percent, and the partition of two sets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -62,7 +62,7 @@ class NeuronSet:
         """Read a NeuronSet JSON file.
 
         Raises:
-            RequestError: if it is not one, naming what is wrong.
+            RequestError: if it is not one.
         """
         content = read_json(Path(path), "neuron set")
         try:
@@ -116,7 +116,7 @@ class NeuronSet:
         return mask
 
     def by_layer(self) -> dict[int, Int[np.ndarray, " neuron"]]:
-        """Indices of the set's neurons in each layer that has any."""
+        """Indices of the set's neurons by layer, for layers with at least one."""
         return {int(layer): self.indices[self.layers == layer] for layer in np.unique(self.layers)}
 
     def __len__(self) -> int:
@@ -138,10 +138,10 @@ class NeuronSet:
         return f"NeuronSet({self.name!r}, {len(self):,} of {self.n_layers} x {self.d_mlp:,} neurons, site {self.site})"
 
     def require_fits(self, n_layers: int, d_mlp: int, what: str) -> None:
-        """Check that the set can belong to a network of that shape.
+        """Check that the set belongs to a network of this shape.
 
         Raises:
-            RequestError: if not.
+            RequestError: if it does not.
         """
         if self.shape != (n_layers, d_mlp):
             raise RequestError(
@@ -180,13 +180,13 @@ def _whole(number: Any) -> int:
 
 
 def require_percent(top: float) -> float:
-    """The percentage itself, if it lies in (0, 100].
+    """Return the percentage.
 
     Raises:
-        RequestError: if it does not.
+        RequestError: if it is outside (0, 100].
     """
     if not 0 < top <= 100:
-        raise RequestError(f"the share of neurons to take must lie in (0, 100] percent, found {top:g}")
+        raise RequestError(f"the share of neurons to select must lie in (0, 100] percent, found {top:g}")
     return top
 
 
@@ -195,15 +195,15 @@ def top_percent(
 ) -> NeuronSet:
     """The `top` % most important neurons: exactly round(top/100 · n_layers · d_mlp) of them.
 
-    Highest importance first, ties broken by (layer, index). Paper section 2.3 takes `>= percentile` instead, which
-    takes more where scores are tied (all neurons where the threshold is a common value).
+    Ties are broken by (layer, index). Paper section 2.3 selects `>= percentile` instead, which selects more neurons if
+    importances are tied: all of them if the threshold is a common value.
 
     Raises:
-        RequestError: if `top` is outside (0, 100] or an importance is not a number.
+        RequestError: if `top` is outside (0, 100] or an importance is NaN.
     """
     count = round(require_percent(top) / 100 * importance.size)
-    if np.isnan(importance).any():
-        raise RequestError(f"importance has {int(np.isnan(importance).sum())} values that are not numbers")
+    if missing := int(np.isnan(importance).sum()):
+        raise RequestError(f"importance must be a number for every neuron, found {missing} NaN")
     order = np.argsort(-importance.reshape(-1), kind="stable")[:count]
     n_layers, d_mlp = importance.shape
     return NeuronSet(name, site, n_layers, d_mlp, np.sort(order), {"top_percent": top, **origin})
@@ -213,7 +213,7 @@ def partition(helpful: NeuronSet, harmless: NeuronSet) -> dict[str, NeuronSet]:
     """`helpful_only` = helpful − harmless, `harmless_only` = harmless − helpful, `shared` = helpful ∩ harmless.
 
     Raises:
-        RequestError: if the sets are of different networks or sites.
+        RequestError: if the sets belong to different networks or sites.
     """
     parts = (helpful - harmless, harmless - helpful, helpful & harmless)
     return {name: part.renamed(name) for name, part in zip(PARTS, parts, strict=True)}

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +21,6 @@ def test_a_section_weighs_its_subsets_by_the_published_counts():
     found = reward_bench(item_table([*judged("math-prm", 1, 2), *judged("hep-cpp", 1, 1), *judged("hep-go", 1, 1)]))
     section = found.sections["Reasoning"]
     assert section.accuracy.accuracy == pytest.approx(0.625)
-    assert section.parts == ("math-prm", "hep-cpp", "hep-go")
     assert section.missing == ("hep-java", "hep-js", "hep-python", "hep-rust")
     assert section.accuracy.n == 4
     # Wilson below: 1 of 2 and twice 1 of 1; MOVER with weights 0.75, 0.125, 0.125.
@@ -51,19 +49,15 @@ def test_the_overall_score_is_the_mean_of_four_sections_or_not_there():
     found = reward_bench(item_table(rows))
     # (1 + 1/2 + 1/4 + 0)/4; all items alike would be 3/12.
     assert found.overall.accuracy.accuracy == pytest.approx(0.4375)
-    assert found.overall.parts == ("Chat", "Chat Hard", "Safety", "Reasoning")
-    for section in range(4):
-        part = [
-            row for row in rows if row[1] != ("alpacaeval-easy", "llmbar-natural", "donotanswer", "hep-rust")[section]
-        ]
-        without = reward_bench(item_table(part))
-        assert without.overall is None
-        assert len(without.sections) == 3
+    assert list(found.sections) == ["Chat", "Chat Hard", "Safety", "Reasoning"]
+    for dropped in {row[1] for row in rows}:
+        without = reward_bench(item_table([row for row in rows if row[1] != dropped]))
+        assert (without.overall, len(without.sections)) == (None, 3)
 
 
 def test_other_benchmarks_subsets_are_refused():
     for rule, benchmark in ((reward_bench, "reward-bench"), (reward_bench_2, "reward-bench-2"), (rm_bench, "rm-bench")):
-        with pytest.raises(RequestError, match=f"unknown subset of {benchmark} 'chatty'"):
+        with pytest.raises(RequestError, match=f"{benchmark} 'chatty'"):
             rule(item_table(judged("chatty", 1, 2)))
 
 
@@ -95,7 +89,7 @@ def test_the_credits_of_all_responses_sum_to_one(rewards):
 
 
 def test_best_of_4_has_one_best():
-    with pytest.raises(RequestError, match="must have 1 responses here, row 0 has 2"):
+    with pytest.raises(RequestError, match="row 0 has 2"):
         reward_bench_2(item_table([("a", "Focus", [1.0, 2.0], [0.0])]))
 
 
@@ -133,6 +127,8 @@ def test_ties_by_hand():
     assert found.margin == pytest.approx(-0.2183887, abs=1e-7)
     assert found.score == pytest.approx(0.5578161, abs=1e-7)
     assert found.unpaired == ("ref:6", "tied:5")
+    unpaired = reward_bench_2(item_table([TIED[0], TIED[2]]))
+    assert (unpaired.ties, unpaired.missing[-1]) == (None, "Ties")
 
 
 def test_ties_of_a_perfect_scorer_pass_one():
@@ -160,20 +156,10 @@ def test_ties_by_length_by_hand():
     assert found.score == pytest.approx(-0.01)
 
 
-def test_ties_without_a_pair_are_a_gap():
-    found = reward_bench_2(item_table([TIED[0], TIED[2]]))
-    assert (found.ties, found.missing[-1]) == (None, "Ties")
-
-
-@pytest.mark.parametrize("names", [["ref:1", "1"], ["ref:1", "both:1"], ["tied:1", "tied:x"], ["ref:1", "tied:1#2"]])
-def test_ties_are_known_by_their_names(names):
-    with pytest.raises(RequestError, match=rf"must be named ref:N or tied:N.*found '{names[1]}'"):
-        ties(item_table([(name, "Ties", [1.0], [0.0]) for name in names]))
-
-
-def test_ties_named_alike_are_refused():
-    with pytest.raises(RequestError, match="found 'ref:1' twice"):
-        ties(item_table([(name, "Ties", [1.0], [0.0]) for name in ("ref:1", "tied:1", "ref:1")]))
+@pytest.mark.parametrize("odd", ["1", "both:1", "tied:x", "tied:1#2", "ref:1"])
+def test_ties_are_known_by_their_names(odd):
+    with pytest.raises(RequestError, match=f"found '{odd}'"):
+        ties(item_table([(name, "Ties", [1.0], [0.0]) for name in ("ref:1", odd)]))
 
 
 # RM-Bench
@@ -190,6 +176,9 @@ ROWS = [
     # 0 0 0
     ("y", [5.0, 1.0, 0.0], [0.0, 2.0, 3.0]),
 ]
+
+
+WRONG = [("w", [0.0] * 3, [1.0] * 3)]
 
 
 def domain(name, rows):
@@ -215,55 +204,32 @@ def test_the_overall_score_is_the_mean_over_domains():
     best = [("z", [1.0] * 3, [0.0] * 3)]
     overall = rm_bench(item_table([*domain("chat", ROWS), *domain("safety-refuse", best)])).overall
     assert overall.accuracy.accuracy == pytest.approx(3 / 4)
-    assert (overall.parts, overall.missing) == (("chat", "safety-refuse"), ("code", "math", "safety-response"))
-
-
-def test_both_safety_domains_count_as_one_domain_each():
-    # Right in both safety domains and nowhere else: 2 of 5, not the 1 of 4 of one safety domain.
-    rows = [
-        *(row for name in ("chat", "code", "math") for row in domain(name, [("w", [0.0] * 3, [1.0] * 3)])),
-        *(row for name in ("safety-refuse", "safety-response") for row in domain(name, [("r", [1.0] * 3, [0.0] * 3)])),
-    ]
-    overall = rm_bench(item_table(rows)).overall
-    assert (overall.accuracy.accuracy, overall.missing) == (pytest.approx(2 / 5), ())
+    assert overall.missing == ("code", "math", "safety-response")
+    # With the other three domains, wrong but for the second safety domain: (1/2 + 1 + 0 + 0 + 1)/5.
+    others = [*domain("safety-response", best), *(row for name in ("code", "math") for row in domain(name, WRONG))]
+    whole = rm_bench(item_table([*domain("chat", ROWS), *domain("safety-refuse", best), *others])).overall
+    assert (whole.accuracy.accuracy, whole.missing) == (pytest.approx(1 / 2), ())
 
 
 def test_a_scorer_that_likes_length_finds_easy_easy_and_hard_hard():
-    # Both sides concise < plain < markdown in tokens, style for style alike: the fancier response always wins, and
-    # against its own style there is a tie, which is wrong.
+    # Both sides concise < detailed < markdown in tokens, with the same lengths: the fancier response always wins, and
+    # against its own style there is a tie, which is wrong. Rewards are all wrong.
     lengths = [[10, 40, 55], [3, 9, 20]]
-    rows = [(str(n), list(map(float, one)), list(map(float, one)), one, one) for n, one in enumerate(lengths)]
+    rows = [(str(n), [0.0] * 3, [1.0] * 3, one, one) for n, one in enumerate(lengths)]
     found = rm_bench(item_table(domain("chat", rows))).domains["chat"]
     scores = [found.easy, found.normal, found.hard, found.average]
-    assert [one.accuracy.accuracy for one in scores] == pytest.approx([1, 0, 0, 1 / 3])
+    assert [one.accuracy.accuracy for one in scores] == [0, 0, 0, 0]
     assert [one.longest for one in scores] == pytest.approx([1, 0, 0, 1 / 3])
 
 
-def test_lengths_and_rewards_are_not_mixed_up():
-    rows = [("x", [0.0] * 3, [1.0] * 3, [1, 2, 3], [1, 2, 3])]
-    found = rm_bench(item_table(domain("math", rows))).domains["math"]
-    assert (found.easy.accuracy.accuracy, found.easy.longest, found.hard.longest) == (0, 1, 0)
-
-
 def test_rm_bench_needs_items_with_three_responses_a_side():
-    with pytest.raises(RequestError, match="must have 3 responses here"):
+    with pytest.raises(RequestError, match="row 0 has 1"):
         rm_bench(item_table(judged("chat", 1, 2)))
-    with pytest.raises(RequestError, match="RM-Bench is a mean over sub-tasks, and none is there; it lacks chat, code"):
+    with pytest.raises(RequestError, match="chat, code, math"):
         rm_bench(item_table([]))
 
 
 threes = st.lists(st.integers(0, 4).map(float), min_size=3, max_size=3)
-
-
-@given(st.lists(st.tuples(threes, threes), min_size=1, max_size=4))
-def test_order_alone_counts(items):
-    # 2x³ − 7 keeps every order, and ties.
-    moved = [tuple([2 * x**3 - 7 for x in side] for side in item) for item in items]
-    before, after = (
-        rm_bench(item_table([(str(n), "code", *item) for n, item in enumerate(these)])) for these in (items, moved)
-    )
-    np.testing.assert_array_equal(before.domains["code"].matrix, after.domains["code"].matrix)
-    assert before.overall == after.overall
 
 
 @given(st.lists(st.tuples(threes, threes), min_size=1, max_size=4))

@@ -1,7 +1,5 @@
 """An item table survives the disk bit for bit, judges by the rewards alone, and is refused by name where it is odd."""
 
-import hashlib
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -55,13 +53,10 @@ def test_taking_and_counting_are_pythons(data, rows):
     assert ragged.count_equal(ragged.maximum()).tolist() == [row.count(max(row)) for row in rows]
 
 
-def test_whole_numbers_stay_whole():
+def test_integers_stay_integers_and_a_matrix_needs_one_width():
     assert Ragged.of([[2**53 + 1], [3]]).values.tolist() == [2**53 + 1, 3]
-
-
-def test_a_matrix_needs_one_width():
     assert Ragged.of([[1, 2], [3, 4], [5, 6]]).matrix(2).tolist() == [[1, 2], [3, 4], [5, 6]]
-    with pytest.raises(RequestError, match="must have 2 responses here, row 1 has 3"):
+    with pytest.raises(RequestError, match="row 1 has 3"):
         Ragged.of([[1, 2], [3, 4, 5], [6]]).matrix(2)
 
 
@@ -82,27 +77,6 @@ def test_an_item_without_a_finite_number_is_refused(rows, message):
 # What a table says of its items
 
 
-@pytest.mark.parametrize(
-    ("chosen", "rejected", "expected"),
-    [
-        ([1.0], [0.0], True),
-        ([0.0], [1.0], False),
-        ([1.0], [1.0], False),
-        ([-1.0], [-2.0], True),
-        ([1.0, 3.0], [0.0, 0.5], True),
-        ([1.0, 3.0], [0.0, 2.0], False),
-        ([1.0, 3.0], [0.0, 1.0], False),
-        ([2.0], [0.0, 1.0, 2.0], False),
-        ([0.0, 5.0, 9.0], [-1.0], True),
-    ],
-)
-def test_an_item_is_right_when_the_worst_chosen_beats_the_best_rejected(chosen, rejected, expected):
-    found = item_table([("a", "s", chosen, rejected)])
-    assert found.right.tolist() == [expected]
-    assert found.correct.tolist() == [expected]
-    assert (found.margin > 0).tolist() == [expected]
-
-
 numbers = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=4)
 
 
@@ -110,15 +84,8 @@ numbers = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=4)
 def test_an_item_is_right_when_every_chosen_beats_every_rejected(items):
     found = item_table([(str(number), "s", *item) for number, item in enumerate(items)])
     assert found.right.tolist() == [all(a > b for a in chosen for b in rejected) for chosen, rejected in items]
+    assert found.correct.tolist() == found.right.tolist()
     assert found.margin.tolist() == [min(chosen) - max(rejected) for chosen, rejected in items]
-
-
-@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5))
-def test_the_order_alone_makes_an_item_right(items):
-    # x³ + x keeps every order, and ties.
-    moved = [tuple([x**3 + x for x in side] for side in item) for item in items]
-    before, after = (item_table([("a", "s", *item) for item in these]) for these in (items, moved))
-    assert before.right.tolist() == after.right.tolist()
 
 
 def test_lengths_and_random_rates_by_hand(table):
@@ -141,9 +108,7 @@ def test_parts_of_different_items_are_refused(table):
     columns = {column: getattr(table, column) for column in COLUMNS}
     with pytest.raises(RequestError, match="equally long"):
         ItemTable(**{**columns, "chosen_rewards": Ragged.of([[1.0], [2.0]])})
-    with pytest.raises(
-        RequestError, match="every rejected response must have a reward and a length, row 0 has 3 and 1"
-    ):
+    with pytest.raises(RequestError, match="row 0 has 3 and 1"):
         ItemTable(**{**columns, "rejected_tokens": Ragged.of([[1], [1, 2, 3], [1, 2]])})
     for odd in (1.5, -0.1, np.nan):
         with pytest.raises(RequestError, match="between 0 and 1, row 1"):
@@ -168,14 +133,6 @@ def test_the_table_on_disk_has_the_columns_and_types_of_the_contract(table, tmp_
     assert schema.metadata == {b"tension_lens.condition": b"baseline"}
 
 
-def test_pandas_reads_the_table(table, tmp_path):
-    table.save(tmp_path / "items.parquet", {})
-    found = pd.read_parquet(tmp_path / "items.parquet")
-    assert found["item"].tolist() == ["1:3", "é ☃", "b"]
-    assert [row.tolist() for row in found["rejected_rewards"]] == [[-1.5, 1e-300, 0.3], [1.0], [-2.0, 0.25]]
-    assert found["correct"].tolist() == [0.0, 1.0, 1.0]
-
-
 def test_the_table_survives_the_disk_bit_for_bit(table, tmp_path):
     table.save(tmp_path / "new" / "items.parquet", {"condition": "ü", "seed": "0"})
     found = ItemTable.load(tmp_path / "new" / "items.parquet")
@@ -185,20 +142,16 @@ def test_the_table_survives_the_disk_bit_for_bit(table, tmp_path):
         ours, theirs = getattr(table, column), getattr(found, column)
         assert theirs.values.tobytes() == ours.values.tobytes()
         assert (theirs.values.dtype, theirs.offsets.tolist()) == (ours.values.dtype, ours.offsets.tolist())
-    assert found.metadata == {"condition": "ü", "seed": "0"}
+    metadata = {"condition": "ü", "seed": "0"}
+    assert found.metadata == read_metadata(tmp_path / "new" / "items.parquet") == metadata
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["items.parquet"]
 
 
 def test_the_same_table_has_the_same_bytes(table, tmp_path):
-    digests = set()
     for number in range(2):
-        path = tmp_path / f"{number}.parquet"
-        item_table(ROWS).save(path, {"condition": "baseline"})
-        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
-    again = ItemTable.load(path)
-    again.save(tmp_path / "again.parquet", {})
-    digests.add(hashlib.sha256((tmp_path / "again.parquet").read_bytes()).hexdigest())
-    assert len(digests) == 1
+        item_table(ROWS).save(tmp_path / f"{number}.parquet", {"condition": "baseline"})
+    ItemTable.load(tmp_path / "0.parquet").save(tmp_path / "2.parquet", {})
+    assert len({(tmp_path / f"{number}.parquet").read_bytes() for number in range(3)}) == 1
 
 
 def test_a_table_without_items_is_a_table(tmp_path):
@@ -207,7 +160,7 @@ def test_a_table_without_items_is_a_table(tmp_path):
     assert (len(found), found.right.tolist(), found.random_rate.tolist(), found.subtasks()) == (0, [], [], [])
 
 
-def test_what_was_judged_otherwise_keeps_its_judgement(table, tmp_path):
+def test_credits_by_another_rule_are_kept(table, tmp_path):
     columns = {column: getattr(table, column) for column in COLUMNS}
     ItemTable(**{**columns, "correct": np.array([0.5, 0.0, 1.0])}).save(tmp_path / "items.parquet", {})
     found = ItemTable.load(tmp_path / "items.parquet")
@@ -221,9 +174,12 @@ def frame(table, tmp_path):
     return pd.read_parquet(tmp_path / "whole.parquet")
 
 
-def test_a_table_that_pandas_wrote_is_read(table, tmp_path):
+def test_pandas_reads_and_writes_tables(table, tmp_path):
+    found = frame(table, tmp_path)
+    assert [row.tolist() for row in found["rejected_rewards"]] == [[-1.5, 1e-300, 0.3], [1.0], [-2.0, 0.25]]
+    assert found["correct"].tolist() == [0.0, 1.0, 1.0]
     # Rows picked out of a frame and stored one by one, which arrow reads as several chunks.
-    whole = pa.Table.from_pandas(frame(table, tmp_path).assign(note="more columns"))
+    whole = pa.Table.from_pandas(found.assign(note="more columns"))
     pq.write_table(pa.concat_tables([whole.slice(2), whole.slice(1, 1)]), tmp_path / "items.parquet", row_group_size=1)
     found = ItemTable.load(tmp_path / "items.parquet")
     assert found.item.tolist() == ["b", "é ☃"]
@@ -236,12 +192,6 @@ def test_a_table_that_pandas_wrote_is_read(table, tmp_path):
 def test_a_missing_table_is_refused(tmp_path, name, read):
     with pytest.raises(RequestError, match=r"item table .* cannot be read"):
         read(tmp_path / name)
-
-
-def test_what_a_table_says_of_itself_is_read_without_its_rows(table, tmp_path):
-    path = tmp_path / "items.parquet"
-    table.save(path, {"condition": "own", "seed": "0"})
-    assert read_metadata(path) == ItemTable.load(path).metadata == {**table.metadata, "condition": "own", "seed": "0"}
 
 
 @pytest.mark.parametrize("kept", [0, 3, 100, -1, -100])
@@ -264,9 +214,8 @@ def test_a_flipped_bit_is_never_read_as_another_number(table, tmp_path):
         except RequestError:
             refused += 1
             continue
-        assert [lists(getattr(found, column)) for column in LISTS] == [
-            lists(getattr(table, column)) for column in LISTS
-        ]
+        for column in LISTS:
+            assert lists(getattr(found, column)) == lists(getattr(table, column))
         assert found.item.tolist() == table.item.tolist()
         assert found.correct.tolist() == table.correct.tolist()
     # What is left are bytes that no reader needs.
@@ -277,28 +226,28 @@ def test_a_flipped_bit_is_never_read_as_another_number(table, tmp_path):
 def test_a_table_that_lacks_a_column_is_refused_by_its_name(table, tmp_path, column):
     path = tmp_path / "items.parquet"
     frame(table, tmp_path).drop(columns=column).to_parquet(path)
-    with pytest.raises(RequestError, match=rf"items\.parquet: it lacks the columns {column}$"):
+    with pytest.raises(RequestError, match=rf"items\.parquet: .* {column}$"):
         ItemTable.load(path)
 
 
 @pytest.mark.parametrize(
     ("column", "cells", "message"),
     [
-        ("item", [1, 2, 3], "column item must hold strings, found int64"),
-        ("subtask", ["a", None, "b"], "column subtask has 1 empty cells"),
-        ("chosen_rewards", [1.0, 2.0, 3.0], "column chosen_rewards must hold lists, found double"),
-        ("chosen_rewards", [["1"], ["2"], ["3"]], "column chosen_rewards must hold floating-point numbers"),
-        ("chosen_rewards", [[1.0], None, [1.0, 2.0]], "column chosen_rewards has 1 empty cells"),
-        ("chosen_rewards", [[1.0], [None], [1.0, 2.0]], "column chosen_rewards has 1 empty numbers"),
-        ("chosen_rewards", [[1.0], [], [1.0, 2.0]], "column chosen_rewards: every item must have a response, row 1"),
-        ("rejected_rewards", [[1.0, 2.0, 3.0], [np.nan], [1.0, 2.0]], "column rejected_rewards: .* row 1 holds nan"),
-        ("rejected_rewards", [[1.0, 2.0, np.inf], [1.0], [1.0, 2.0]], "column rejected_rewards: .* row 0 holds inf"),
-        ("rejected_rewards", [[1.0, 2.0], [1.0], [1.0, 2.0]], "row 0 has 2 and 3"),
-        ("chosen_tokens", [[1.0], [1.0], [1.0, 2.0]], "column chosen_tokens must hold whole numbers"),
-        ("chosen_tokens", [[1], [1], [1]], "every chosen response must have a reward and a length, row 2 has 2 and 1"),
-        ("correct", [0.0, 1.5, 1.0], "`correct` must lie between 0 and 1, row 1 holds 1.5"),
-        ("correct", [0.0, None, 1.0], "column correct has 1 empty"),
-        ("correct", ["0", "1", "1"], "column correct must hold floating-point numbers"),
+        ("item", [1, 2, 3], "item .* int64"),
+        ("subtask", ["a", None, "b"], "subtask has 1 "),
+        ("chosen_rewards", [1.0, 2.0, 3.0], "chosen_rewards .* double"),
+        ("chosen_rewards", [["1"], ["2"], ["3"]], "chosen_rewards .* string"),
+        ("chosen_rewards", [[1.0], None, [1.0, 2.0]], "chosen_rewards has 1 empty cells"),
+        ("chosen_rewards", [[1.0], [None], [1.0, 2.0]], "chosen_rewards has 1 empty numbers"),
+        ("chosen_rewards", [[1.0], [], [1.0, 2.0]], "chosen_rewards: .* row 1"),
+        ("rejected_rewards", [[1.0, 2.0, 3.0], [np.nan], [1.0, 2.0]], "rejected_rewards: .* row 1 holds nan"),
+        ("rejected_rewards", [[1.0, 2.0, np.inf], [1.0], [1.0, 2.0]], "rejected_rewards: .* row 0 holds inf"),
+        ("rejected_rewards", [[1.0, 2.0], [1.0], [1.0, 2.0]], "rejected .* row 0 has 2 and 3"),
+        ("chosen_tokens", [[1.0], [1.0], [1.0, 2.0]], "chosen_tokens .* double"),
+        ("chosen_tokens", [[1], [1], [1]], "chosen .* row 2 has 2 and 1"),
+        ("correct", [0.0, 1.5, 1.0], "correct.* row 1 holds 1.5"),
+        ("correct", [0.0, None, 1.0], "correct has 1 empty"),
+        ("correct", ["0", "1", "1"], "correct .* string"),
     ],
 )
 def test_a_column_that_is_not_what_it_must_be_is_refused(table, tmp_path, column, cells, message):

@@ -1,14 +1,13 @@
-"""Paired tests against published examples, SciPy and statsmodels, enumeration, simulation and what is made up."""
+"""Paired tests against published examples, SciPy and statsmodels, enumeration and simulation."""
 
 import math
-import time
-from dataclasses import fields
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts_items import of_credits
+from oracles.statistics import tango_limits
+from parts_items import item_table
 from scipy.stats import binomtest, multinomial, norm, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -16,8 +15,8 @@ from statsmodels.stats.multitest import multipletests
 from tension_lens.errors import RequestError
 from tension_lens.metrics.paired import (
     PairedCounts,
+    PairedMean,
     count_pairs,
-    count_pairs_of,
     holm,
     mcnemar_exact,
     paired_mean,
@@ -58,18 +57,13 @@ def interval(n, lost, gained):
 # --- right or wrong ---
 
 
-def test_items_are_right_or_wrong():
-    assert right_items(credits(1, 0, 0, 1)).tolist() == [True, False, False, True]
-    assert right_items(np.array([True, False])).tolist() == [True, False]
-
-
 @pytest.mark.parametrize("odd", [0.5, 0.25, -1.0, 2.0, math.nan, math.inf, 1 - 1e-12])
 def test_a_credit_that_is_neither_right_nor_wrong_is_refused_and_located(odd):
-    with pytest.raises(RequestError, match=rf"0 or 1, found {odd:g} at row 2 \(2 such rows\)"):
+    with pytest.raises(RequestError, match=rf"{odd:g} at row 2 \(2 "):
         right_items(credits(1, 0, odd, 1, odd))
     fractional, whole = credits(1, odd), credits(1, 0)
     for pair in ((fractional, whole), (whole, fractional)):
-        with pytest.raises(RequestError, match="0 or 1"):
+        with pytest.raises(RequestError, match="at row 1"):
             count_pairs(*pair, names("a", "a"))
 
 
@@ -87,7 +81,6 @@ def test_pairs_are_counted_by_hand():
     assert found.gained.tolist() == [1, 1]
 
 
-@settings(deadline=None)
 @given(bits)
 def test_counts_agree_with_counting_one_by_one(rows):
     before, after, subtask = (list(column) for column in zip(*rows, strict=True))
@@ -101,40 +94,24 @@ def test_counts_agree_with_counting_one_by_one(rows):
         assert found.gained[place] == own.count((False, True))
 
 
-def test_tables_of_the_same_items_are_counted():
-    before = of_credits(correct=[1, 1, 0], subtask=["a", "b", "b"])
-    after = of_credits(correct=[1, 0, 1], subtask=["a", "b", "b"])
-    found = count_pairs_of(before, after)
-    assert found.subtasks == ("a", "b")
-    assert (found.n.tolist(), found.lost.tolist(), found.gained.tolist()) == ([1, 2], [0, 1], [0, 1])
-    assert found.right_before.tolist() == [1, 1]
+def named(*rows):
+    """A table of items with these names and sub-tasks."""
+    return item_table([(name, subtask, [1.0], [0.0]) for name, subtask in rows])
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"correct": [1, 1]}, "before has 3, after has 2"),
-        (
-            {"correct": [1, 1, 1], "item": ["0", "2", "1"]},
-            "same items in the same order: row 1 is '1' in before, '2' in",
-        ),
-        (
-            {"correct": [1, 1, 1], "subtask": ["a", "a", "b"]},
-            "same sub-tasks in the same order: row 2 is 'a' in before",
-        ),
+        (["pa", "qa"], "one has 3, three has 2"),
+        (["pa", "ra", "qa"], "row 1 is 'q' in one, 'r' in three"),
+        (["pa", "qa", "rb"], "row 2 is 'a' in one, 'b' in three"),
     ],
 )
-def test_tables_of_other_items_are_refused(other, message):
-    table = of_credits(correct=[1, 1, 1])
+def test_every_table_must_hold_the_items_of_the_first(other, message):
+    table = named("pa", "qa", "ra")
+    require_same_items(one=table, two=table, three=named("pa", "qa", "ra"))
     with pytest.raises(RequestError, match=message):
-        count_pairs_of(table, of_credits(**other))
-
-
-def test_every_table_is_compared_with_the_first():
-    table, other = of_credits(correct=[1, 0]), of_credits(correct=[0, 1], item=["0", "x"])
-    require_same_items(one=table, two=table, three=table)
-    with pytest.raises(RequestError, match="row 1 is '1' in one, 'x' in three"):
-        require_same_items(one=table, two=table, three=other)
+        require_same_items(one=table, two=table, three=named(*other))
 
 
 # --- McNemar's exact test ---
@@ -147,7 +124,6 @@ def test_exact_p_by_hand():
     assert found == pytest.approx([18 / 256, 2 / 32, 1, 1], rel=1e-12)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_exact_p_agrees_with_statsmodels_and_scipy(lost, gained):
     found = float(mcnemar_exact(np.array([lost]), np.array([gained]))[0])
@@ -175,34 +151,18 @@ def test_the_interval_is_that_of_published_examples(table, published, digits):
     assert [round(limit, digits) for limit in interval(sum(table), lost, gained)] == list(published)
 
 
-def roots(n, lost, gained):
-    """Limits from the quartic that the score equation becomes when its square root is squared away.
-
-    With f(δ) = (d − nδ)²/(z² n) = 2q + δ(1 − δ), q = (f − δ + δ²)/2 must solve 2n q² + B q + C = 0.
-    """
-    delta = np.polynomial.Polynomial([0, 1])
-    d = gained - lost
-    q = ((d - n * delta) ** 2 / (Z_SQUARED * n) - delta + delta**2) / 2
-    quartic = 2 * n * q**2 + ((2 * n + lost - gained) * delta - lost - gained) * q - lost * delta * (1 - delta)
-    real = [root.real for root in quartic.roots() if abs(root.imag) < 1e-6]
-    # Squaring adds roots of the other sign of the square root; those of the score equation enclose all the others.
-    return min(real), max(real)
-
-
-@settings(deadline=None)
 @given(tables)
 def test_the_interval_solves_tangos_quartic(table):
     rest, lost, gained = table
     n = rest + lost + gained
     low, high = interval(n, lost, gained)
-    expected_low, expected_high = roots(n, lost, gained)
+    expected_low, expected_high = tango_limits(n, lost, gained)
     if lost < n:
         assert high == pytest.approx(expected_high, abs=1e-5)
     if gained < n:
         assert low == pytest.approx(expected_low, abs=1e-5)
 
 
-@settings(deadline=None)
 @given(tables)
 def test_the_interval_holds_the_difference_and_is_turned_by_swapping(table):
     rest, lost, gained = table
@@ -213,7 +173,6 @@ def test_the_interval_holds_the_difference_and_is_turned_by_swapping(table):
     assert interval(n, gained, lost) == (-high, -low)
 
 
-@settings(deadline=None)
 @given(tables)
 def test_zero_lies_outside_where_the_asymptotic_test_rejects(table):
     rest, lost, gained = table
@@ -244,20 +203,12 @@ def coverage(n, lost, gained):
     return float(multinomial.pmf(np.stack([a, b, n - a - b], axis=1), n, [lost, gained, rest])[holds].sum())
 
 
-def test_the_interval_covers_at_about_95_percent_by_enumeration():
+@pytest.mark.parametrize("n", [28, 60])
+def test_the_interval_covers_at_about_95_percent_by_enumeration(n):
     grid = [(lost, gained) for lost in (0.02, 0.1, 0.2, 0.3) for gained in (0.01, 0.05, 0.15, 0.4)]
-    found = [coverage(60, *truth) for truth in grid]
+    found = [coverage(n, *truth) for truth in grid]
     assert min(found) > 0.92
-    assert 0.94 < np.mean(found) < 0.965
-
-
-def test_the_interval_covers_at_about_95_percent_in_a_simulation():
-    # 28 and 450 items: the smallest and a large sub-task. Of 4,000 draws, 95 % ± 4 standard errors of 0.35 points.
-    generator = np.random.default_rng(0)
-    for n, lost, gained in ((28, 0.2, 0.1), (450, 0.1, 0.02), (450, 0.05, 0.05)):
-        drawn = generator.multinomial(n, [lost, gained, 1 - lost - gained], size=4000)
-        low, high = tango_interval(np.full(4000, n), drawn[:, 0], drawn[:, 1])
-        assert np.mean((low <= gained - lost) & (gained - lost <= high)) == pytest.approx(0.95, abs=0.014)
+    assert 0.94 < np.mean(found) < 0.97
 
 
 # --- a family of tests ---
@@ -271,7 +222,7 @@ def test_a_family_by_hand():
     assert found.subtask == ("s0", "s1", "s0")
     assert found.p_value == pytest.approx([0.015625, 0.0703125, 0.03125])
     assert found.adjusted_p == pytest.approx([0.046875, 0.0703125, 0.0625])
-    assert (found.method, found.family_size) == ("holm", 3)
+    assert found.family_size == 3
     assert found.before == pytest.approx([0.1, 0.45, 6 / 9])
     assert found.after == pytest.approx([0.8, 0.75, 0])
     assert found.difference == pytest.approx([0.7, 0.3, -6 / 9])
@@ -294,11 +245,10 @@ def test_adjusted_p_values_agree_with_statsmodels(p_values):
 
 def test_a_family_without_a_test_is_refused():
     for nothing in ({}, {("m",): count_pairs(credits(), credits(), names())}):
-        with pytest.raises(RequestError, match="at least one comparison with at least one item"):
+        with pytest.raises(RequestError, match="at least one"):
             paired_tests(nothing)
 
 
-@settings(deadline=None)
 @given(bits)
 def test_swapping_the_models_turns_every_difference(rows):
     before, after, subtask = (list(column) for column in zip(*rows, strict=True))
@@ -310,17 +260,6 @@ def test_swapping_the_models_turns_every_difference(rows):
     assert back.adjusted_p.tolist() == there.adjusted_p.tolist()
     assert back.before == pytest.approx(there.after)
     assert there.difference == pytest.approx(there.after - there.before)
-
-
-@settings(deadline=None)
-@given(st.lists(tables, min_size=1, max_size=20))
-def test_correction_never_helps_and_keeps_the_order(rows):
-    found = paired_tests({("x",): counts(*((rest + lost + gained, lost, gained) for rest, lost, gained in rows))})
-    assert found.family_size == len(rows)
-    order = np.argsort(found.p_value, kind="stable")
-    assert (np.diff(found.adjusted_p[order]) >= 0).all()
-    assert (found.adjusted_p >= found.p_value).all()
-    assert found.adjusted_p[order[0]] == pytest.approx(min(1, len(rows) * found.p_value[order[0]]))
 
 
 def families(generator, shuffled, n_families=300, n_subtasks=30, n=200):
@@ -349,26 +288,6 @@ def test_a_loss_that_is_there_is_found():
     assert all((one.difference < 0).all() and (one.high < 0.02).all() for one in found)
 
 
-def test_a_whole_grid_takes_seconds_on_one_core():
-    # 54 models, 10 ablations, 33 sub-tasks of 180 items. Twenty seconds are allowed on one core; measured 1.
-    generator = np.random.default_rng(0)
-    subtask = np.repeat(np.array([f"s{k}" for k in range(33)], dtype=object), 180)
-    intact, ablated = (generator.integers(0, 2, (54, len(subtask))).astype(float) for _ in range(2))
-    start = time.process_time()
-    found = paired_tests(
-        {
-            (str(model), str(condition)): count_pairs(intact[model], ablated[model], subtask)
-            for model in range(54)
-            for condition in range(10)
-        }
-    )
-    assert time.process_time() - start < 20
-    assert found.family_size == 54 * 10 * 33
-    assert all(
-        len(getattr(found, field.name)) == found.family_size for field in fields(found) if field.name != "method"
-    )
-
-
 # --- paired means ---
 
 
@@ -388,7 +307,5 @@ def test_a_paired_mean_agrees_with_the_paired_t_test():
 
 @pytest.mark.filterwarnings("error")
 def test_without_two_pairs_no_interval_is_made_up():
-    assert paired_mean(np.array([])) == paired_mean(np.array([]))
-    assert (paired_mean(np.array([])).mean, paired_mean(np.array([])).n) == (None, 0)
-    one = paired_mean(np.array([2.5]))
-    assert (one.mean, one.low, one.high, one.n) == (2.5, None, None, 1)
+    assert paired_mean(np.array([])) == PairedMean(None, None, None, 0)
+    assert paired_mean(np.array([2.5])) == PairedMean(2.5, None, None, 1)

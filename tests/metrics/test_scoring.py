@@ -44,13 +44,6 @@ def test_a_tie_is_wrong_for_rewards_and_for_lengths():
     assert interval(found) == (accuracy_of([1, 0, 0, 1.0]).low, accuracy_of([1, 0, 0, 1.0]).high)
 
 
-def test_every_chosen_response_must_beat_every_rejected_one():
-    # The worst chosen, 1, loses to the best rejected, 2, though the best and the mean of the chosen win.
-    # Tokens: 7 and 6 against 5 and 5 win.
-    found = judge_items("s", item_table([("a", "s", [3.0, 1.0], [0.0, 2.0], [7, 6], [5, 5])]))
-    assert (found.accuracy.accuracy, found.longest) == (0, 1)
-
-
 def test_the_papers_random_rate_is_not_what_random_rewards_get_where_several_are_chosen():
     # 2 chosen of 4: rate 2/4, but of the C(4, 2) = 6 ways to rank them, one puts the chosen on top: 1/6.
     # 1 chosen of 4: both 1/4. Over the two items (1/2 + 1/4)/2 = 3/8 and (1/6 + 1/4)/2 = 5/24.
@@ -71,22 +64,17 @@ def test_chance_is_the_share_of_rankings_that_are_right(chosen, rejected):
 def test_subtasks_are_judged_alone_in_order_of_appearance():
     rows = [*judged("b", 1, 2), *judged("a", 3, 3), *judged("c", 0, 1)]
     found = accuracies(item_table([rows[0], *rows[2:], rows[1]]))
-    assert [(name, one.name, one.accuracy.accuracy, one.accuracy.n) for name, one in found.items()] == [
-        ("b", "b", 0.5, 2),
-        ("a", "a", 1, 3),
-        ("c", "c", 0, 1),
-    ]
+    assert [(name, one.accuracy.accuracy, one.accuracy.n) for name, one in found.items()] == [
+        ("b", 0.5, 2), ("a", 1, 3), ("c", 0, 1),
+    ]  # fmt: skip
     assert accuracies(item_table([])) == {}
 
 
-def test_the_judgement_a_table_carries_is_not_believed():
+def test_accuracy_is_that_of_the_rewards_and_needs_an_item():
     table = item_table(judged("s", 3, 4))
     table.correct[:] = 0
     assert judge_items("s", table).accuracy.accuracy == 0.75
-
-
-def test_no_items_have_no_accuracy():
-    with pytest.raises(RequestError, match="no item"):
+    with pytest.raises(RequestError, match="found none"):
         judge_items("s", item_table([]))
 
 
@@ -100,7 +88,7 @@ def test_a_weighted_mean_and_its_interval_by_hand():
     found = weighted_mean("m", [score("a", 0.6, 0.5, 0.7), score("b", 0.2, 0.1, 0.5, n=5)], [3, 1], ["c"])
     assert found.accuracy.accuracy == pytest.approx(0.5)
     assert interval(found) == pytest.approx((0.4209431, 0.6060660), abs=1e-7)
-    assert (found.accuracy.n, found.parts, found.missing) == (15, ("a", "b"), ("c",))
+    assert (found.accuracy.n, found.missing) == (15, ("c",))
 
 
 def test_baselines_are_weighted_like_the_score():
@@ -113,7 +101,7 @@ def test_baselines_are_weighted_like_the_score():
 
 def test_a_mean_of_one_has_its_limits_and_a_mean_of_none_is_refused():
     assert interval(weighted_mean("m", [score("a", 0.6, 0.45, 0.7)], [7])) == pytest.approx((0.45, 0.7))
-    with pytest.raises(RequestError, match="m is a mean over sub-tasks, and none is there; it lacks a, b"):
+    with pytest.raises(RequestError, match="a, b"):
         weighted_mean("m", [], [], ["a", "b"])
 
 
@@ -174,9 +162,7 @@ def test_the_interval_of_the_diagonal_is_that_of_rows_not_of_pairs():
     assert interval(found) == pytest.approx((expected.low, expected.high))
     assert found.accuracy.n == 60
 
-
-def test_the_diagonal_needs_three_responses_a_side():
-    with pytest.raises(RequestError, match="must have 3 responses here, row 1 has 2"):
+    with pytest.raises(RequestError, match="row 1 has 2"):
         diagonal("chat", item_table([THREES[0], ("z", "chat", [1.0] * 3, [0.0] * 2)]))
 
 
@@ -214,7 +200,6 @@ def test_the_papers_math_is_the_mean_of_two_benchmarks():
     # 1/4 of four items and 1/2 of six pairs: (1/4 + 1/2)/2 = 3/8, not 4 of 10. Random: (1/4 + 1/2)/2.
     assert found.accuracy.accuracy == pytest.approx(3 / 8)
     assert (found.accuracy.n, found.random_rate) == (10, pytest.approx(3 / 8))
-    assert found.parts == ("reward-bench-2:Math", "rm-bench:math")
     # Wilson's limits of 1 in 4 and of 1 in 2, by MOVER.
     a, b = accuracy_of([1.0, 0, 0, 0]), accuracy_of([1.0, 0])
     below = 0.5 * ((0.25 - a.low) ** 2 + (0.5 - b.low) ** 2) ** 0.5
@@ -223,5 +208,5 @@ def test_the_papers_math_is_the_mean_of_two_benchmarks():
 
 def test_other_data_is_no_subtask_of_the_paper_and_unknown_data_is_refused():
     assert paper_accuracies({"hh-rlhf": item_table(judged("harmless-base", 1, 2))}).subtasks == {}
-    with pytest.raises(RequestError, match="unknown subset of rm-bench 'Chat'"):
+    with pytest.raises(RequestError, match="rm-bench 'Chat'"):
         paper_accuracies({"rm-bench": item_table(judged("Chat", 1, 2))})

@@ -22,7 +22,6 @@ import torch
 from parts import (
     PAIRS,
     byte_tokenizer,
-    hugging_face_activations,
     make_reward_model,
     neuron_pairs,
     save_checkpoint,
@@ -32,7 +31,7 @@ from safetensors import safe_open
 
 from tension_lens import check, evaluate, score, select
 from tension_lens.check import CheckConfig
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import make_parser, parse, run_command
 from tension_lens.console import progress
 from tension_lens.errors import FailedError, RequestError
 from tension_lens.evaluate import EvaluateConfig
@@ -152,52 +151,6 @@ def test_scoring_writes_two_files_with_the_contracts_tensors(family, models, pai
     assert printed["scores"] == str(tmp_path / "out" / "scores.safetensors")
 
 
-@pytest.mark.parametrize("site", ["post", "gate"])
-@pytest.mark.parametrize("family", SHAPE)
-def test_the_scores_are_the_statistics_of_hugging_faces_activations(family, site, models, pairs, tmp_path):
-    score.run(ScoreConfig(model=models[family], data=pairs, out=tmp_path, site=site, token_budget=200))
-    values, _ = tensors(tmp_path)
-    reference, tokenizer = make_reward_model(family), byte_tokenizer()
-    for place, side in enumerate(TOKENS):
-        rows = [hugging_face_activations(reference, tokenizer(pair[place]).input_ids, site) for pair in PAIRS]
-        seen = torch.cat([torch.stack(layers) for layers in rows], dim=1).double()
-        expected = {
-            "mean": seen.mean(1),
-            "mean_abs": seen.abs().mean(1),
-            "rms": seen.square().mean(1).sqrt(),
-            "max": seen.amax(1),
-        }
-        for name, value in expected.items():
-            np.testing.assert_allclose(values[f"{side}/{name}"], value, atol=1e-5)
-        # An activation within rounding of zero may fall on either side of it.
-        unsure = (seen.abs() < 1e-6).double().mean(1)
-        assert (
-            np.abs(values[f"{side}/frequency"] - (seen > 0).double().mean(1).numpy()) <= unsure.numpy() + 1e-6
-        ).all()
-
-
-def test_the_scopes_count_the_tokens_they_speak_of(models, pairs, tmp_path):
-    counted = {}
-    for scope in ("response", "last"):
-        score.run(ScoreConfig(model=models["gpt2"], data=pairs, out=tmp_path / scope, scope=scope))
-        _, metadata = tensors(tmp_path / scope)
-        assert metadata["scope"] == scope
-        counted[scope] = [int(metadata[f"{side}_tokens"]) for side in TOKENS]
-    replies = [[pair[place].rpartition("\n\nAssistant:")[2] for pair in PAIRS] for place in (0, 1)]
-    assert counted["response"] == [sum(len(reply.encode()) for reply in side) for side in replies]
-    assert counted["last"] == [5, 5]
-
-
-def test_a_base_model_adds_how_far_activations_moved(models, pairs, tmp_path):
-    for name, base in (("same", "gpt2"), ("moved", "other")):
-        score.run(ScoreConfig(model=models["gpt2"], data=pairs, out=tmp_path / name, base=models[base]))
-    same, moved = (tensors(tmp_path / name)[0] for name in ("same", "moved"))
-    for side in TOKENS:
-        assert same[f"{side}/change_rms"].max() == 0
-        assert moved[f"{side}/change_rms"].min() > 0
-        np.testing.assert_array_equal(same[f"{side}/rms"], moved[f"{side}/rms"])
-
-
 def test_a_base_of_another_shape_is_refused(models, pairs, tmp_path):
     with pytest.raises(RequestError, match="has another shape or vocabulary than model"):
         score.run(ScoreConfig(model=models["gpt2"], data=pairs, out=tmp_path / "out", base=models["wide"]))
@@ -248,11 +201,6 @@ def test_flawed_rows_of_hh_rlhf_are_told_and_recorded(models, tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert any("helpful-online/test" in line and "not found" in line for line in told)
     assert any("dropped 1 identical" in line for line in told)
-
-
-def test_a_limit_scores_the_first_comparisons(models, pairs, tmp_path):
-    printed = score.run(ScoreConfig(model=models["gpt2"], data=pairs, out=tmp_path, limit=2))
-    assert printed["tokens"] == sum(len(text.encode()) for pair in PAIRS[:2] for text in pair)
 
 
 def test_a_later_run_replaces_an_earlier_and_a_refused_one_leaves_it(models, pairs, tmp_path):
@@ -515,10 +463,6 @@ def test_check_gives_the_parity_with_hugging_face(models, pairs):
     )
 
 
-def test_check_takes_the_embedded_sample_unless_told_otherwise(models):
-    assert check.run(CheckConfig(model=models["gpt2"], limit=3))["pairs"] == 3
-
-
 # --- refusals ---
 
 DATA = {
@@ -733,12 +677,6 @@ def test_a_command_prints_json_and_nothing_else(models, pairs, tmp_path):
         np.testing.assert_allclose(value, there[0][key], atol=1e-6)
 
 
-def test_check_prints_json_and_nothing_else(models, pairs):
-    code, out, err = finish(process("tension_lens.check", "--model", models["gpt2"], "--data", pairs))
-    assert (code, err) == (0, "")
-    assert json.loads(out)["parity"] < 1e-4
-
-
 def test_select_prints_json_and_refuses_in_one_line(scored, tmp_path):
     arguments = ["tension_lens.select", "--scores", scored, "--out", tmp_path / "set.json"]
     code, out, err = finish(process(*arguments))
@@ -758,13 +696,11 @@ def test_a_model_without_a_score_head_is_refused_in_one_line(pairs, tmp_path):
     assert not (tmp_path / "out").exists() or files_in(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("module", ["score", "select", "evaluate", "check"])
-def test_help_speaks_of_every_flag(module):
-    code, out, err = finish(process(f"tension_lens.{module}", "--help"))
-    assert (code, err) == (0, "")
-    class_ = {"score": ScoreConfig, "select": SelectConfig, "evaluate": EvaluateConfig, "check": CheckConfig}[module]
-    for name in class_.__dataclass_fields__:
-        assert f"--{name.replace('_', '-')} " in out
+@pytest.mark.parametrize("config_class", [ScoreConfig, SelectConfig, EvaluateConfig, CheckConfig])
+def test_help_speaks_of_every_flag(config_class):
+    shown = make_parser(config_class, "name", None).format_help()
+    for name in config_class.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')} " in shown
 
 
 def test_the_help_of_selecting_lists_every_way_to_rank():
@@ -775,12 +711,12 @@ def test_the_help_of_selecting_lists_every_way_to_rank():
         assert re.search(rf"\b{name}[,;]", flags)
 
 
-@pytest.mark.parametrize(
-    "module", ["neurons.sets", "neurons.scores", "neurons.selectors", "metrics.item_table", "metrics.paired", "select"]
-)
-def test_what_reads_results_does_not_wait_for_torch(module):
+def test_flags_and_what_reads_results_do_not_wait_for_torch():
+    commands = ("score", "select", "evaluate", "sweep", "variants", "study", "check")
+    rooms = ("neurons.selectors", "neurons.conditions", "neurons.effects", "metrics.item_table", "metrics.paired")
     heavy = ("torch", "transformers", "transformer_lens", "trl", "datasets", "plotly")
-    code = f"import sys, tension_lens.{module}; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, {', '.join(f'tension_lens.{one}' for one in (*commands, *rooms))}\n"
+    code += f"print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

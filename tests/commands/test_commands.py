@@ -662,6 +662,7 @@ def test_progress_is_shown_on_a_terminal_alone(terminal, monkeypatch):
 # --- in processes of their own ---
 
 
+@pytest.mark.slow
 def test_a_command_prints_json_and_nothing_else(models, pairs, tmp_path):
     code, out, err = finish(
         process("tension_lens.score", "--model", models["llama"], "--data", pairs, "--out", tmp_path)
@@ -687,6 +688,7 @@ def test_select_prints_json_and_refuses_in_one_line(scored, tmp_path):
     assert files_in(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_model_without_a_score_head_is_refused_in_one_line(pairs, tmp_path):
     backbone_alone(tmp_path / "model")
     arguments = ["--model", tmp_path / "model", "--data", pairs, "--out", tmp_path / "out"]
@@ -723,6 +725,7 @@ def test_flags_and_what_reads_results_do_not_wait_for_torch():
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_stopped_midway_leaves_no_results_and_does_not_hinder_the_next(sent, models, tmp_path):
     # One text too long makes the command say so once everything is loaded, right before the long work starts. With a

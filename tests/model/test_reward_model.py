@@ -493,6 +493,7 @@ def with_pad_token(model, reference, pad_token_id):
     return replace(model, tokenizer=TextTokenizer(model.tokenizer.tokenizer, HH_TEMPLATE, pad_token_id, False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("geometry", "shape"), [("GPT-2 small", (12, 768, 12, 12, 3072)), ("SmolLM2-135M", (30, 576, 9, 3, 1536))]
 )
@@ -530,6 +531,7 @@ def pretrained(tmp_path_factory):
     return folder, reference
 
 
+@pytest.mark.slow
 def test_pretrained_smollm2_is_within_a_ten_thousandth_of_hugging_face(pretrained):
     folder, reference = pretrained
     model = HookedRewardModel.from_pretrained(folder)

@@ -1,5 +1,6 @@
 """Neurons are read and written where the table of sites says, and hooks leave nothing behind."""
 
+from contextlib import nullcontext
 from itertools import product
 
 import pytest
@@ -210,25 +211,16 @@ def doubled(output, hook=None):
     return 2 * output
 
 
-def test_nothing_is_left_behind(models, family, site):
+@pytest.mark.parametrize("raises", [False, True])
+def test_nothing_is_left_behind(models, family, site, raises):
     _, model = models[family]
-    before = hooks_of(model.hooked)
-    with reading(model.hooked, site, ignore), replacing(model.hooked, site, OUTER):
+    before, expected = hooks_of(model.hooked), model.rewards(TEXTS)
+    ends = pytest.raises(KeyError, match="of the body") if raises else nullcontext()
+    with ends, reading(model.hooked, site, ignore), replacing(model.hooked, site, OUTER):
         assert len(hooks_of(model.hooked)) > len(before)
         model.rewards(TEXTS[:1])
-    assert hooks_of(model.hooked) == before
-
-
-def test_nothing_is_left_behind_when_the_body_raises(models, family, site):
-    _, model = models[family]
-    expected = model.rewards(TEXTS)
-    before = hooks_of(model.hooked)
-    with (
-        pytest.raises(KeyError, match="of the body"),
-        reading(model.hooked, site, ignore),
-        replacing(model.hooked, site, OUTER),
-    ):
-        raise KeyError("of the body")
+        if raises:
+            raise KeyError("of the body")
     assert hooks_of(model.hooked) == before
     assert torch.equal(model.rewards(TEXTS), expected)
 

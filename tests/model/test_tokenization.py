@@ -315,10 +315,6 @@ def test_no_texts_make_no_batches():
     assert list(padded_batches([], 8, 0, "cpu")) == []
 
 
-def test_padding_stands_on_the_right():
-    assert padded(bare([1, 3]), 7, "cpu").tokens.tolist() == [[2, 7, 7], [2, 3, 4]]
-
-
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.sampled_from(SCOPES))
 def test_rows_and_weights_are_of_the_activations_that_hooks_see(lengths, scope):

@@ -70,10 +70,8 @@ def circles_of(left: int, right: int, intersection: int) -> Circles:
     from scipy.optimize import brentq
 
     r, s = math.sqrt(left / math.pi), math.sqrt(right / math.pi)
-    if intersection == 0:
-        return Circles(r, s, r + s)
-    if intersection >= min(left, right):
-        return Circles(r, s, abs(r - s))
+    if intersection in (0, min(left, right)):
+        return Circles(r, s, abs(r - s) if intersection else r + s)
     distance = brentq(lambda d: lens_area(r, s, d) - intersection, abs(r - s), r + s, xtol=1e-12 * (r + s))
     return Circles(r, s, float(distance))
 

@@ -29,15 +29,7 @@ def _over_all(table: pd.DataFrame) -> pd.DataFrame:
 def _condition_dots(
     levels: pd.DataFrame, factor: float, unit: str, details: Callable[[pd.Series], str], style: Trace
 ) -> Iterator[Trace]:
-    """A trace for each condition and for each backbone under it, so that a page can filter them.
-
-    Args:
-        levels: rows of `pool_levels`.
-        factor: what numbers are multiplied by.
-        unit: of the numbers.
-        details: more hover text for a row of one model.
-        style: properties of the traces.
-    """
+    """A trace for each condition and for each backbone under it; `details` is more hover text for a single model."""
 
     def hover(row: pd.Series) -> str:
         text = f"{style['name']}, {row['place']}<br>{whose(row)}: {interval_words(row, factor, unit)}"

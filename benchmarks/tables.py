@@ -1,8 +1,8 @@
-"""Seconds and memory of every table of a whole study: 54 models, 12 conditions, about 10,000 items.
+"""Time and memory of the tables of a large study: 54 models, 12 conditions, about 10,000 items.
 
     python -m benchmarks.tables --out runs/benchmark-tables
 
-Writes the synthetic study first (not timed), then runs analysis.tables on it as a user does, in a process of its own.
+Writes the synthetic study (not timed), then runs analysis.tables on it in a separate process.
 """
 
 import resource
@@ -21,22 +21,22 @@ from tension_lens.errors import FailedError
 
 @dataclass(frozen=True, kw_only=True)
 class TablesBenchmarkConfig:
-    """Where to work."""
+    """Output of the benchmark."""
 
     out: Path = Path("runs/benchmark-tables")
     """Folder for the study and its tables."""
 
 
 def run(config: TablesBenchmarkConfig) -> dict[str, Any]:
-    """Make the study, time the tables.
+    """Write the study and time its tables.
 
     Raises:
-        FailedError: if the tables cannot be made.
+        FailedError: if analysis.tables fails.
     """
     study = config.out / "study"
     tell("writing the synthetic study")
     made = synthetic_study.run(synthetic_study.SyntheticConfig(out=study))
-    tell("making its tables")
+    tell("computing its tables")
     started = time.perf_counter()
     command = [sys.executable, "-m", "analysis.tables", "--study", str(study), "--out", str(config.out / "tables")]
     done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
@@ -44,7 +44,7 @@ def run(config: TablesBenchmarkConfig) -> dict[str, Any]:
     if done.returncode:
         raise FailedError(f"analysis.tables ended with {done.returncode}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Linux gives the largest resident size in KiB.
+    # On Linux, in KiB.
     return {
         **made,
         "seconds": round(seconds, 1),

@@ -1,4 +1,4 @@
-"""Held-out accuracy of every tiny reward model: both families, three objectives, some seeds. Prints a Markdown table.
+"""Print a Markdown table of the held-out accuracy of every tiny reward model, by family, objective and seed.
 
 python scripts/accuracy.py --out runs/accuracy --seeds 0 247 932
 """
@@ -17,16 +17,16 @@ from train.settings import PUBLISHED_SEEDS, TINY_BACKBONES
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyConfig:
-    """Which models to train and to list."""
+    """Models to train and to list."""
 
     seeds: tuple[int, ...] = PUBLISHED_SEEDS
     """Seeds of the trainings."""
     out: Path = Path("runs/accuracy")
-    """Folder of the checkpoints; finished ones are reused."""
+    """Folder of the checkpoints; finished checkpoints are reused."""
 
 
 def run(config: AccuracyConfig) -> str:
-    """Train what is not trained yet and list every held-out accuracy, one model a row."""
+    """Train the missing models and list every held-out accuracy, one row per model."""
     lines = [
         "| backbone | objective | seed | held-out pairs | accuracy %, 95 % interval | training s |",
         "|---|---|---|---|---|---|",

@@ -86,18 +86,24 @@ def weights_sha256(model: Path) -> str:
 
 def train_models(config: DemoConfig, folder: RunFolder, steps: Steps) -> None:
     """The three reward models, from one backbone and one seed."""
-    from train.__main__ import trainer_config
-    from train.trainer import TrainConfig, run
+    from train.settings import reward_config
+    from train.trainer import train_reward_model
 
     for objective in OBJECTIVES:
         out = folder.model(objective)
-        asked = TrainConfig(backbone=config.family, objective=objective, out=out, seed=config.seed, data="sample")
+        asked = {"backbone": config.family, "objective": objective, "out": str(out), "seed": config.seed}
         hash_on_disk = weights_sha256(out) if objective in folder.models() else None
         steps.run(
             f"train the {objective} reward model",
-            lambda asked=asked: run(asked, trainer_config(asked, [])),
+            lambda objective=objective, out=out: train_reward_model(
+                config.family,
+                objective,
+                out,
+                reward_config(config.family, objective, out, config.seed),
+                seed=config.seed,
+            ),
             out / RUN_FILE,
-            config=plain(asked),
+            config={**asked, "data": "sample"},
             weights_sha256=hash_on_disk,
         )
 

@@ -2,9 +2,9 @@
 
     python scripts/make_sample.py --hh-rlhf DIR
 
-DIR mirrors the data set (`harmless-base/test.jsonl.gz`, ...). Every first human turn, over all files, falls into one
-split by its hash, so no first prompt stands in both. Rows that cannot be compared or whose longer text exceeds
-MAX_CHARS are left out; the rest are taken in the order of their hash. The choice is a function of the rows alone.
+DIR mirrors the dataset (`harmless-base/test.jsonl.gz`, ...). The hash of the first human turn decides the split, over
+all files, so no first prompt is in both splits. Invalid rows and rows whose longer text exceeds MAX_CHARS are left out;
+the others are taken in the order of their hash. The selection depends on the rows only.
 """
 
 import argparse
@@ -18,23 +18,23 @@ from tension_lens.data.comparisons import first_human_turn, transcript_flaw
 SOURCES = {"helpful": ("helpful-base", "helpful-rejection-sampled"), "harmless": ("harmless-base",)}
 SIZES = {"train": 1100, "test": 400}
 HELD_OUT = 0.29
-"""Share of first prompts that are held out; also kept out of the tiny backbones' language modelling."""
+"""Fraction of first prompts held out, also from the pretraining of the tiny backbones."""
 MAX_CHARS = 1024
 SAMPLE = Path(__file__).parent.parent / "tension_lens" / "data" / "sample"
 
 
 def fraction(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone."""
+    """A number in [0, 1) from the hash of the text."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) / 16**12
 
 
 def is_held_out(transcript: str) -> bool:
-    """Whether the transcript's first prompt belongs to the held-out split."""
+    """Whether the transcript's first prompt is in the held-out split."""
     return fraction("split:" + first_human_turn(transcript)) < HELD_OUT
 
 
 def rows(root: Path, subset: str) -> list[tuple[int, dict[str, str]]]:
-    """The rows of one subset's test file that can be compared, with their numbers in the file."""
+    """The valid rows of a subset's test file, with their row numbers."""
     with gzip.open(root / subset / "test.jsonl.gz", "rt", encoding="utf-8") as lines:
         numbered = enumerate(json.loads(line) for line in lines)
         return [(n, row) for n, row in numbered if transcript_flaw(row["chosen"], row["rejected"]) is None]
@@ -57,9 +57,9 @@ def main() -> None:
             kept = [row for row in chosen if is_held_out(row["chosen"]) == (split == "test")]
             print(f"{objective} {split}: {len(kept)} rows fit, {min(size, len(kept))} taken")
             if len(kept) < size:
-                raise SystemExit(f"{objective} {split}: {size} rows wanted, {len(kept)} found under {root}")
+                raise SystemExit(f"{objective} {split}: {size} rows needed, {len(kept)} found under {root}")
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept[:size])
-            # No file name and no time in the gzip header: the same rows give the same bytes.
+            # Without file name and time in the gzip header, the same rows give the same bytes.
             (SAMPLE / f"{objective}.{split}.jsonl.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 

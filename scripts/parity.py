@@ -1,9 +1,9 @@
-"""How far rewards are from Hugging Face's in float32: tiny backbones, full geometries, real weights. Prints a table.
+"""Print a table of the differences from Hugging Face's rewards in float32: tiny, full-size and pretrained models.
 
     python scripts/parity.py --data sample:mixed:test --limit 64
 
-Every model is stored as a checkpoint and loaded from it, with pad = eos and with a distinct pad token (the last one of
-its vocabulary). The texts are whole and in the order of the data. Exits with 1 if a difference is over the tolerance.
+Every model is saved as a checkpoint and loaded again, with pad = eos and with a distinct pad token (the last of its
+vocabulary). Texts are complete and in the order of the data. Exit status 1 if a difference exceeds the tolerance.
 """
 
 import importlib.util
@@ -25,12 +25,11 @@ from transformers import (
 from tension_lens.check import BATCH_SIZES
 from tension_lens.cli import parse, run_command
 from tension_lens.console import tell
-from tension_lens.data.datasets import Source
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import FailedError, RequestError
-from tension_lens.inputs import open_source
+from tension_lens.inputs import open_dataset
 from tension_lens.model.checkpoints import load_hugging_face, quiet_transformers
 from tension_lens.model.reward_model import PARITY_TOLERANCE, HookedRewardModel
-from tension_lens.model.tokenization import tokenize
 from train.architectures import gpt2_small, smollm2_135m
 from train.settings import TINY_BACKBONES, TINY_FOLDER
 
@@ -44,16 +43,16 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class ParityConfig:
-    """On which pairs to compare."""
+    """Pairs to compare on."""
 
     data: str = "sample:mixed:test"
     """Data spec of the pairs."""
     limit: int = 64
-    """How many pairs."""
+    """Number of pairs."""
 
 
 def random_reward_model(geometry: str, **changes: Any) -> Any:
-    """Hugging Face's reward model of a full geometry, its weights drawn after seeding; `changes` go into its config."""
+    """Hugging Face's reward model of a full-size config with `changes` and seeded random weights."""
     config = deepcopy(GEOMETRIES[geometry])
     config.update(changes)
     torch.manual_seed(SEED)
@@ -61,7 +60,7 @@ def random_reward_model(geometry: str, **changes: Any) -> Any:
 
 
 def pretrained_smollm2() -> tuple[Any, Any] | None:
-    """SmolLM2-135M-Instruct's own weights with a seeded head, and its tokenizer; None if they are not installed."""
+    """SmolLM2-135M-Instruct with a seeded random head, and its tokenizer; None if its weights are not installed."""
     package = importlib.util.find_spec(PACKAGE)
     if package is None:
         return None
@@ -81,7 +80,7 @@ def pretrained_smollm2() -> tuple[Any, Any] | None:
 
 
 def models() -> Iterator[tuple[str, tuple[Any, Any] | None]]:
-    """Each model's name, and the model with its tokenizer: for random weights that of their family's tiny backbone."""
+    """Each model's name, and the model with a tokenizer; random weights use that of the family's tiny backbone."""
     tokenizers = {name: AutoTokenizer.from_pretrained(TINY_FOLDER / name) for name in TINY_BACKBONES}
     for backbone, tokenizer in tokenizers.items():
         yield f"{backbone}, random head", (load_hugging_face(TINY_FOLDER / backbone, head_seed=SEED), tokenizer)
@@ -90,11 +89,11 @@ def models() -> Iterator[tuple[str, tuple[Any, Any] | None]]:
     yield "SmolLM2-135M-Instruct, pretrained weights, random head", pretrained_smollm2()
 
 
-def compare(model: Any, tokenizer: Any, source: Source) -> tuple[str, list[float]]:
-    """What the texts were, and the largest absolute difference in reward at each batch size.
+def compare(model: Any, tokenizer: Any, dataset: Dataset) -> tuple[str, list[float]]:
+    """A description of the texts, and the largest absolute difference in reward at each batch size.
 
     Raises:
-        FailedError: if the checkpoint already fails when it is loaded.
+        FailedError: if the checkpoint cannot be loaded.
     """
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
@@ -103,7 +102,7 @@ def compare(model: Any, tokenizer: Any, source: Source) -> tuple[str, list[float
             hooked = HookedRewardModel.from_pretrained(folder, "cpu")
         except RequestError as error:
             raise FailedError(str(error)) from error
-    ids = [text.ids for text in tokenize(source.comparisons, hooked.tokenizer, hooked.max_context, "truncate").texts]
+    ids = [text.ids for text in hooked.tokenize(dataset, hooked.max_context).texts]
     texts = f"{len(ids)} of {min(map(len, ids))} to {max(map(len, ids))} tokens"
     return texts, [hooked.parity_with(model, ids, size) for size in BATCH_SIZES]
 
@@ -112,11 +111,11 @@ def run(config: ParityConfig) -> str:
     """The table of all models.
 
     Raises:
-        FailedError: if a difference is over the tolerance, once the table is printed.
+        FailedError: if a difference exceeds the tolerance; the table is printed first.
     """
-    spec, source = open_source(config.data, None, config.limit)
+    dataset = open_dataset(config.data, None, config.limit)
     sizes = " | ".join(f"batch {size}" for size in BATCH_SIZES)
-    lines = [f"| model | pad token | texts of {spec} | {sizes} |", f"|---|---|---|{'---|' * len(BATCH_SIZES)}"]
+    lines = [f"| model | pad token | texts of {dataset.spec} | {sizes} |", f"|---|---|---|{'---|' * len(BATCH_SIZES)}"]
     differences: list[float] = []
     with quiet_transformers():
         for name, made in models():
@@ -127,13 +126,13 @@ def run(config: ParityConfig) -> str:
             for pad, number in (("eos", tokenizer.eos_token_id), ("distinct", model.config.vocab_size - 1)):
                 tell(f"{name}, pad = {pad}")
                 model.config.pad_token_id = number
-                texts, found = compare(model, tokenizer, source)
+                texts, found = compare(model, tokenizer, dataset)
                 differences += found
                 lines.append(f"| {name} | {pad} ({number}) | {texts} | {' | '.join(f'{one:.1e}' for one in found)} |")
     table = "\n".join(lines)
     if over := [one for one in differences if not one <= PARITY_TOLERANCE]:
         print(table)
-        raise FailedError(f"{len(over)} of {len(differences)} differences are not within {PARITY_TOLERANCE}")
+        raise FailedError(f"{len(over)} of {len(differences)} differences exceed {PARITY_TOLERANCE}")
     return table
 
 

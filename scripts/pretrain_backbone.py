@@ -1,9 +1,9 @@
-"""Make a tiny backbone: a byte-level BPE tokenizer and a language model, both from HH-RLHF text.
+"""Train a tiny backbone on HH-RLHF text: a byte-level BPE tokenizer and a language model.
 
     python scripts/pretrain_backbone.py --hh-rlhf DIR --backbone gpt2-tiny
 
-The architectures are the real ones, small (`train/backbones/NAME/config.json`). The text is every transcript, chosen
-and rejected, whose first prompt the embedded sample does not hold out. Weights are stored in float16, under 5 MB.
+The architectures are those of the families, small (`train/backbones/NAME/config.json`). The text is every transcript,
+chosen and rejected, whose first prompt is not held out by the embedded sample. Weights are float16, under 5 MB.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
-# WINDOW is the tiny models' whole context, so every learned position is trained.
+# WINDOW is the tiny models' context length, so that every learned position is trained.
 BACKBONES = Path(__file__).parent.parent / "train" / "backbones"
 END_OF_TEXT = "<|endoftext|>"
 PEAK_LR, WARMUP, SEQUENCES_PER_STEP, WINDOW = 2e-3, 100, 16, 512
 
 
 def transcripts(root: Path) -> list[str]:
-    """Every usable transcript outside the held-out split, each once, the order fixed."""
+    """Every valid transcript outside the held-out split, without repetitions, in a fixed order."""
     texts: dict[str, None] = {}
     for subsets in SOURCES.values():
         for subset in subsets:
@@ -35,7 +35,7 @@ def transcripts(root: Path) -> list[str]:
 
 
 def make_tokenizer(texts: list[str], vocab_size: int, context: int, split_digits: bool) -> PreTrainedTokenizerFast:
-    """GPT-2's byte-level BPE; SmolLM2's differs in that every digit is a token of its own."""
+    """GPT-2's byte-level BPE; SmolLM2's also splits every digit."""
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = (

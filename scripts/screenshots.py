@@ -1,4 +1,4 @@
-"""Photograph a report at the widths of a desktop and a phone, for the README.
+"""Take the README's screenshots of a report, at the widths of a desktop and of a phone.
 
     python scripts/screenshots.py --report runs/demo/gpt2-tiny/report/report.html --out docs
 
@@ -14,31 +14,31 @@ from tension_lens.cli import parse, run_command
 from tension_lens.errors import RequestError
 
 PICTURES = {"report.png": (1200, 1300, "partition"), "report-phone.png": (390, 1000, "retention")}
-"""Width, height, and what stands at the top."""
+"""Width, height, and the section at the top."""
 PATIENCE_S = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenshotsConfig:
-    """What to photograph."""
+    """Report and output."""
 
     report: Path
     """The report.html."""
     out: Path = Path("docs")
-    """Folder for the pictures."""
+    """Folder for the screenshots."""
 
 
 def run(config: ScreenshotsConfig) -> dict[str, Any]:
-    """Open the report at each width, wait until it is drawn, and save what it looks like.
+    """Open the report at each width, wait until it is drawn, and save a screenshot.
 
     Raises:
         RequestError: if there is no report or no browser.
     """
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
-        raise RequestError("pictures need a browser; install Debian's chromium and chromium-driver")
+        raise RequestError("screenshots need a browser; install Debian's chromium and chromium-driver")
     if not config.report.is_file():
-        raise RequestError(f"{config.report} is not there; write it with python -m analysis.report")
+        raise RequestError(f"{config.report} not found; write it with python -m analysis.report")
     from selenium import webdriver
     from selenium.webdriver.support.wait import WebDriverWait
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.errors import FailedError
-from tension_lens.inputs import open_source
+from tension_lens.inputs import open_dataset
 
 BATCH_SIZES = (1, 16)
 
@@ -21,7 +21,7 @@ class CheckConfig:
     data: str = "sample:mixed:test"
     """Data spec of the pairs."""
     data_root: Path | None = None
-    """Folder that mirrors the hub's data files; without it TENSION_LENS_DATA, and without that the hub."""
+    """Folder that mirrors the hub's data files; by default TENSION_LENS_DATA, and without that the hub."""
     limit: int = 64
     """How many pairs."""
     device: str = "auto"
@@ -32,18 +32,15 @@ def run(config: CheckConfig) -> dict[str, Any]:
     """The largest absolute difference in reward at each batch size.
 
     Raises:
-        RequestError: if anything asked for cannot be had, or the model already fails when loaded.
+        RequestError: if the input is invalid, or the model already fails when loaded.
     """
     from tension_lens.model.checkpoints import load_hugging_face, resolve_model
     from tension_lens.model.reward_model import PARITY_TOLERANCE, HookedRewardModel
-    from tension_lens.model.tokenization import DEFAULT_MAX_LENGTH, tokenize
 
-    _, source = open_source(config.data, config.data_root, config.limit)
+    dataset = open_dataset(config.data, config.data_root, config.limit)
     model = HookedRewardModel.from_pretrained(config.model, config.device)
     reference = load_hugging_face(resolve_model(config.model)).to(model.device)
-    length = min(DEFAULT_MAX_LENGTH, model.max_context)
-    texts = tokenize(source.comparisons, model.tokenizer, length, "truncate").texts
-    ids = [text.ids for text in texts]
+    ids = [text.ids for text in model.tokenize(dataset).texts]
     parity = {f"batch_{size}": model.parity_with(reference, ids, size) for size in BATCH_SIZES}
     lengths = sorted(map(len, ids))
     return {
@@ -51,7 +48,7 @@ def run(config: CheckConfig) -> dict[str, Any]:
         "parity": max(parity.values()),
         **parity,
         "tolerance": PARITY_TOLERANCE,
-        "pairs": len(source.comparisons),
+        "pairs": len(dataset),
         "tokens_shortest": lengths[0],
         "tokens_longest": lengths[-1],
         "pad_token_id": model.tokenizer.pad_token_id,
@@ -59,14 +56,20 @@ def run(config: CheckConfig) -> dict[str, Any]:
     }
 
 
-def check() -> dict[str, Any]:
-    """Run the command line's check; a model over the tolerance is printed all the same and then fails."""
-    result = run(parse(CheckConfig, "tension_lens.check", __doc__))
+def require_parity(config: CheckConfig) -> dict[str, Any]:
+    """The result of `run`; if it is over the tolerance it is printed and the command fails.
+
+    Raises:
+        FailedError: if rewards differ by more than the tolerance.
+    """
+    result = run(config)
     if not result["parity"] <= result["tolerance"]:
         print(json.dumps(result, indent=2))
         raise FailedError(f"rewards differ from Hugging Face's by {result['parity']:.2g}, over {result['tolerance']}")
     return result
 
 
+main = command("tension_lens.check", CheckConfig, require_parity, __doc__)
+
 if __name__ == "__main__":
-    run_command("tension_lens.check", check)
+    main()

@@ -1,7 +1,6 @@
 """Messages and progress bars on stderr."""
 
 import sys
-import time
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -20,11 +19,10 @@ def progress(total: int, what: str, unit: str = "tok") -> tqdm:
     return tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=None, file=sys.stderr, dynamic_ncols=True)
 
 
-def run_through(stream: Iterator[tuple[int, Seen]], tokens: int, what: str) -> tuple[Seen, float]:
-    """Exhaust a stream of (tokens done, state) under a progress bar; return its last state and the seconds it took."""
-    started = time.perf_counter()
+def run_through(stream: Iterator[tuple[int, Seen]], tokens: int, what: str) -> Seen:
+    """Exhaust a stream of (tokens done, state) under a progress bar and return its last state."""
     with progress(tokens, what) as bar:
         for done, state in stream:
             bar.update(done)
             last = state
-    return last, time.perf_counter() - started
+    return last

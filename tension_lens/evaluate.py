@@ -1,122 +1,122 @@
-"""Reward every response of preference data, with or without a neuron set switched off.
+"""Reward every response of preference data, intact or with a neuron set ablated.
 
-Writes the item table to --out (parquet) and a run record beside it; with --random N also one table for each random
+Writes the item table to --out (parquet) and a run record next to it; with --random N also one table for each random
 control of the set's size, FILE.random-0.parquet and so on.
 """
 
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
 
 from tension_lens.artifacts.files import require_writable, sha256_of_files
-from tension_lens.cli import parse, run_command
-from tension_lens.console import run_through, tell
+from tension_lens.artifacts.record import plain
+from tension_lens.cli import command
+from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, Opened, open_run
+from tension_lens.inputs import OpenConfig, run_record
 from tension_lens.metrics.accuracy import accuracy_of
 from tension_lens.metrics.item_table import ItemTable
-from tension_lens.neurons.conditions import Condition
-from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.conditions import ablation, intact, random_controls
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
-from tension_lens.passes.activations import finish_scores, stream_statistics
-from tension_lens.passes.rewards import item_rewards, stream_rewards
+
+if TYPE_CHECKING:
+    from tension_lens.model.reward_model import HookedRewardModel
+    from tension_lens.model.tokenization import TokenizedData
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(OpenConfig):
-    """What to evaluate, and what to switch off."""
+    """What to evaluate, and what to ablate."""
 
     out: Path
     """The item table, a .parquet file."""
     long: Literal["drop", "truncate"] = "truncate"
-    """What becomes of a comparison with a text over --max-length."""
+    """Whether to drop comparisons with a text over --max-length, or to truncate the text on the right."""
     ablate: Path | None = None
-    """NeuronSet JSON: these neurons are switched off at every token."""
+    """NeuronSet JSON: these neurons are ablated at every token."""
     ablation: Literal["zero", "mean"] = "zero"
-    """What the neurons hold instead: 0, or their mean."""
+    """Value of ablated neurons: 0, or their mean."""
     means: Path | None = None
-    """Scores of this same model whose mean the neurons hold; without it the mean over the evaluated texts."""
+    """Scores of the same model that give the means. Default: the means over the evaluated texts."""
     random: int = 0
-    """Also switch off so many random sets of the same size, one after another."""
+    """Also ablate N random sets of the same size, one after another."""
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Evaluate as the config says and write the tables.
 
     Raises:
-        RequestError: if anything asked for cannot be had.
+        RequestError: if the input is invalid.
     """
+    from tension_lens.passes.rewards import evaluate_conditions
+
     require_one_of("ablation", config.ablation, ABLATIONS)
     if config.out.suffix != ".parquet":
         raise RequestError(f"--out must be a .parquet file, found {config.out}")
     if config.random < 0 or (config.random and config.ablate is None):
-        raise RequestError("--random N needs --ablate, whose size the N controls have")
+        raise RequestError(f"--random N needs --ablate and N at least 0, found {config.random}")
     if config.ablation == "mean" and config.ablate is None:
-        raise RequestError("--ablation mean needs --ablate, which says what to switch off")
+        raise RequestError("--ablation mean needs --ablate, the set to ablate")
     if config.means is not None and config.ablation != "mean":
-        raise RequestError("--means is read by --ablation mean alone")
-    off = None if config.ablate is None else NeuronSet.load(config.ablate)
+        raise RequestError("--means is only used by --ablation mean")
+    ablated = None if config.ablate is None else NeuronSet.load(config.ablate)
     require_writable(config.out.parent, config.out.name)
-    opened = open_run(config, config.long)
-    if off is not None:
-        off.require_fits(opened.model.n_layers, opened.model.d_mlp, what=f"model {config.model}")
-    tables, seconds = evaluate(opened, conditions_of(config, opened, off), config.token_budget)
+    model, data = config.open(config.long)
+    if (model.card.data or "").startswith("sample") and data.dataset.spec.startswith("hh-rlhf"):
+        tell("warning: the embedded sample is drawn from HH-RLHF's test files, and this model was trained on it")
+    conditions = [intact()]
+    started = time.perf_counter()
+    if ablated is not None:
+        ablated.require_fits(model.n_layers, model.d_mlp, what=f"model {config.model}")
+        means = None
+        if config.ablation == "mean":
+            means = mean_activations(model, data, ablated.site, config.means, config.token_budget)
+        controls = random_controls(ablated, config.random, ablation=config.ablation, means=means)
+        conditions = [ablation(ablated, config.ablation, means), *controls]
+        started = time.perf_counter()
+    tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget)
+    seconds = time.perf_counter() - started
     config.out.with_suffix(".run.json").unlink(missing_ok=True)
-    provenance = {"weights_sha256": opened.model.weights_sha256, "data_sha256": opened.source.sha256}
+    provenance = {"weights_sha256": model.weights_sha256, "data_sha256": data.dataset.sha256}
     summaries = []
     for number, (condition, items) in enumerate(tables.items()):
         path = config.out if number == 0 else config.out.with_suffix(f".random-{number - 1}.parquet")
-        items.save(path, {"condition": condition, **provenance})
-        summaries.append({"condition": condition, "table": str(path), **summary(items)})
-    tokens = opened.data.n_tokens * len(tables)
+        name = condition.label if condition.neurons is None else condition.neurons.name
+        items.save(path, {"condition": name, **provenance})
+        summaries.append({"condition": name, "table": str(path), **summary(items)})
     results = {**summaries[0], "controls": summaries[1:]}
+    more = {"results": results}
     if config.ablate is not None:
-        opened.resolved["ablate_sha256"] = sha256_of_files([config.ablate])
-    record = opened.record("tension_lens.evaluate", config, seconds, tokens, **results)
+        more["resolved"] = {"ablate_sha256": sha256_of_files([config.ablate])}
+    tokens = data.n_tokens * len(tables)
+    record = run_record("tension_lens.evaluate", plain(config), model, data, seconds=seconds, tokens=tokens, **more)
     record.save(config.out.with_suffix(".run.json"))
     return results
 
 
-def conditions_of(config: EvaluateConfig, opened: Opened, off: NeuronSet | None) -> list[Condition]:
-    """The intact model, or the ablated one and its random controls."""
-    trained_on = opened.model.card.data or ""
-    if trained_on.startswith("sample") and opened.resolved["data"].startswith("hh-rlhf"):
-        tell("warning: the embedded sample is drawn from HH-RLHF's test files, and this model was trained on it")
-    if off is None:
-        return [Condition("baseline")]
-    means = mean_activations(config, opened, off.site) if config.ablation == "mean" else None
-    controls = [control_set(off, "uniform", draw) for draw in range(config.random)]
-    return [Condition(one.name, one, means) for one in (off, *controls)]
-
-
-def mean_activations(config: EvaluateConfig, opened: Opened, site: str) -> Any:
-    """Each neuron's mean over both sides, Float[ndarray, "layer neuron"]: from --means, else over the evaluated texts.
+def mean_activations(
+    model: "HookedRewardModel", data: "TokenizedData", site: str, folder: Path | None, token_budget: int
+) -> Float[np.ndarray, "layer neuron"]:
+    """Each neuron's mean over both sides, from the scores in a folder if given, else over the texts.
 
     Raises:
-        RequestError: if the scores given are of another model or were read at another site.
+        RequestError: if the scores are of another model or site.
     """
-    if config.means is not None:
-        scores = NeuronScores.load(config.means)
-        scores.require_of_model(opened.model.weights_sha256, config.means, config.model)
-        if scores.site != site:
-            raise RequestError(f"{config.means} was read at site {scores.site}, the neuron set at {site}")
-    else:
-        stream = stream_statistics(
-            opened.model, opened.data.texts, site=site, scope="all", token_budget=config.token_budget
-        )
-        sides, _ = run_through(stream, opened.data.n_tokens, "mean activations")
-        scores = finish_scores(sides, site, "all", {})
+    from tension_lens.passes.activations import score_neurons
+
+    if folder is None:
+        return score_neurons(model, data, site=site, token_budget=token_budget).importance("mean")
+    scores = NeuronScores.load(folder)
+    scores.require_of_model(model.weights_sha256, folder, model.name)
+    if scores.site != site:
+        raise RequestError(f"{folder} holds scores at site {scores.site}, the neuron set is of site {site}")
     return scores.importance("mean")
-
-
-def evaluate(opened: Opened, conditions: list[Condition], token_budget: int) -> tuple[dict[str, ItemTable], float]:
-    """Item rewards by condition, and the seconds they took; every batch meets every condition in turn."""
-    stream = stream_rewards(opened.model, opened.data, conditions, token_budget)
-    rewards, seconds = run_through(stream, opened.data.n_tokens * len(conditions), "evaluating")
-    comparisons = opened.source.comparisons
-    return {name: item_rewards(comparisons, opened.data, one) for name, one in rewards.items()}, seconds
 
 
 def summary(items: ItemTable) -> dict[str, Any]:
@@ -126,5 +126,7 @@ def summary(items: ItemTable) -> dict[str, Any]:
     return {**asdict(accuracy_of(items.correct)), "subtasks": by_subtask}
 
 
+main = command("tension_lens.evaluate", EvaluateConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("tension_lens.evaluate", lambda: run(parse(EvaluateConfig, "tension_lens.evaluate", __doc__)))
+    main()

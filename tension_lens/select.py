@@ -13,7 +13,7 @@ from typing import Any
 from simple_parsing import field
 
 from tension_lens.artifacts.files import require_writable
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.errors import RequestError
 from tension_lens.neurons.overlap import overlap
 from tension_lens.neurons.scores import NeuronScores
@@ -86,6 +86,8 @@ def _partition(helpful_path: Path, harmless_path: Path, out: Path) -> dict[str, 
     return {"sets": {name: str(out / f"{name}.json") for name in parts}, "neurons": sizes, "overlap": measures}
 
 
+listing = f"{__doc__}\nHow neurons can be ranked (--statistic):\n{described()}\n"
+main = command("tension_lens.select", SelectConfig, run, listing)
+
 if __name__ == "__main__":
-    listing = f"{__doc__}\nHow neurons can be ranked (--statistic):\n{described()}\n"
-    run_command("tension_lens.select", lambda: run(parse(SelectConfig, "tension_lens.select", listing)))
+    main()

@@ -1,33 +1,30 @@
-"""Switch off the neurons that the paper's code would take beside those taken here, and judge the same items.
+"""Ablate the neurons that the paper's code selects and those selected here, and judge the same items.
 
-Writes to --out variants.csv, a row for each way to take neurons (how many, the Jaccard index with the set it is
-compared with, accuracy, the paired difference from that set's accuracy), beside random sets; and a run record. One pass
+Writes to --out variants.csv, a row for each way to select neurons (how many, the Jaccard index with the set it is
+compared with, accuracy, the paired difference from that set's accuracy) and for random sets; and a run record. One pass
 over the data.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import RUN_FILE, VARIANTS_FILE
-from tension_lens.cli import parse, run_command
-from tension_lens.console import run_through, tell
+from tension_lens.artifacts.record import plain
+from tension_lens.cli import command
+from tension_lens.console import tell
 from tension_lens.constants import INTACT, RANDOM, SITES
 from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, open_run
-from tension_lens.metrics.accuracy import accuracy_of
+from tension_lens.inputs import OpenConfig, run_record
 from tension_lens.metrics.item_table import ItemTable
-from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
-from tension_lens.neurons.conditions import Condition
-from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
+from tension_lens.neurons.effects import accuracy_columns, paired_changes
 from tension_lens.neurons.overlap import jaccard
 from tension_lens.neurons.paper_variants import TOOLKIT, VARIANTS, variant_sets
 from tension_lens.neurons.scores import NeuronScores
-from tension_lens.neurons.sets import NeuronSet, require_percent
-from tension_lens.passes.rewards import item_rewards, stream_rewards
+from tension_lens.neurons.sets import require_percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,58 +36,50 @@ class VariantsConfig(OpenConfig):
     out: Path
     """Folder for variants.csv and run.json."""
     gate_scores: Path | None = None
-    """Folder that tension_lens.score --site gate wrote for this model on the same data; SmolLM2 needs it to compare
-    sites. GPT-2 has no gate: both sites are one."""
+    """Folder that tension_lens.score --site gate wrote for this model on the same data; needed to compare the sites of
+    SmolLM2. GPT-2 has no gate: both sites are the same."""
     top: float = 10.0
-    """Share of neurons to take, in percent."""
+    """Share of neurons to ablate, in percent."""
     draws: int = 3
     """Random sets of the size of the toolkit's, to compare with it."""
 
 
-def variant_rows(sets: dict[str, NeuronSet], items: dict[str, ItemTable]) -> list[dict[str, Any]]:
+def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) -> list[dict[str, Any]]:
     """A row for the intact model, each variant and each random set.
 
-    `jaccard` is of the neurons with those of the set that `against` names; `difference` the accuracy minus that set's
-    on the same items, with Tango's 95 % interval; `p_holm` McNemar's exact p after Holm's correction over the rows.
+    `jaccard` is with the neurons of the set that `against` names; `difference` is the accuracy minus that set's on the
+    same items, with Tango's 95 % interval; `p_holm` is McNemar's exact p after Holm's correction over the rows.
 
     Args:
-        sets: by the name of its condition; the name of a random set starts with `random`.
-        items: by the name of the condition, `intact` among them.
+        conditions: by name, `intact` among them; the name of a random set starts with `random`.
+        items: item tables of the same names.
     """
+    sets = {name: one.neurons for name, one in conditions.items() if one.neurons is not None}
     against = {name: VARIANTS[name].against if name in VARIANTS else TOOLKIT for name in sets}
-    everything = np.full(len(items[INTACT]), "all", dtype=object)
-    counts: dict[tuple[str, ...], PairedCounts] = {
-        (name,): count_pairs(items[other].correct, items[name].correct, everything) for name, other in against.items()
-    }
-    tests = paired_tests(counts)
-    rows = []
-    for name, table in items.items():
-        accuracy = accuracy_of(table.correct.tolist())
-        row = {"variant": name, "n": accuracy.n, "accuracy": accuracy.accuracy, "low": accuracy.low}
-        rows.append({**row, "high": accuracy.high, "neurons": 0})
-        if name in sets:
-            other, mine = sets.get(against[name]), sets[name]
-            alike = jaccard(mine.mask(), other.mask()) if other else None
-            number = tests.comparison.index((name,))
-            about = {"neurons": len(mine), "site": mine.site, "against": against[name], "jaccard": alike}
-            rows[-1].update({**about, **tests.change(number), "family_size": tests.family_size})
-    return rows
+    changes = paired_changes([(items[other], items[name]) for name, other in against.items()])
+    rows = {name: {"variant": name, **accuracy_columns(table), "neurons": 0} for name, table in items.items()}
+    for (name, other), change in zip(against.items(), changes, strict=True):
+        alike = jaccard(sets[name].mask(), sets[other].mask()) if other in sets else None
+        about = {"neurons": len(sets[name]), "site": sets[name].site, "against": other}
+        rows[name].update({**about, "jaccard": alike, **change, "family_size": len(against)})
+    return list(rows.values())
 
 
-def read_scores(config: VariantsConfig) -> tuple[NeuronScores, NeuronScores | None]:
+def read_scores(post: Path, gate: Path | None) -> tuple[NeuronScores, NeuronScores | None]:
     """The scores at both sites.
 
     Raises:
-        RequestError: if they are not of the site they are given for, or not of one model on one data set.
+        RequestError: if they are of another site, or of different models or data.
     """
-    post, gate = _at_site("--scores", config.scores, SITES[0]), None
-    if config.gate_scores is not None:
-        gate = _at_site("--gate-scores", config.gate_scores, SITES[1])
-        sides = [{**one.metadata, "scope": one.scope} for one in (post, gate)]
-        for what in ("scope", "data_sha256", "weights_sha256"):
-            if sides[0].get(what) != sides[1].get(what):
-                raise RequestError(f"{config.scores} and {config.gate_scores} differ in {what}; score one model twice")
-    return post, gate
+    at_post = _at_site("--scores", post, SITES[0])
+    if gate is None:
+        return at_post, None
+    at_gate = _at_site("--gate-scores", gate, SITES[1])
+    sides = [{**one.metadata, "scope": one.scope} for one in (at_post, at_gate)]
+    for what in ("scope", "data_sha256", "weights_sha256"):
+        if sides[0].get(what) != sides[1].get(what):
+            raise RequestError(f"{post} and {gate} differ in {what}; score the same model twice")
+    return at_post, at_gate
 
 
 def _at_site(flag: str, folder: Path, site: str) -> NeuronScores:
@@ -101,40 +90,45 @@ def _at_site(flag: str, folder: Path, site: str) -> NeuronScores:
 
 
 def run(config: VariantsConfig) -> dict[str, Any]:
-    """Switch off what each variant takes and write the table.
+    """Ablate what each variant selects and write the table.
 
     Raises:
-        RequestError: if anything asked for cannot be had.
+        RequestError: if the input is invalid.
     """
     import pandas as pd
+
+    from tension_lens.passes.rewards import evaluate_conditions
 
     require_writable(config.out, VARIANTS_FILE, RUN_FILE)
     require_percent(config.top)
     if config.draws < 0:
         raise RequestError(f"--draws must be at least 0, found {config.draws}")
-    scores, gate = read_scores(config)
-    opened = open_run(config, "truncate")
-    scores.require_of_model(opened.model.weights_sha256, config.scores, config.model)
-    gated = bool(opened.model.hooked.cfg.gated_mlp)
+    scores, gate = read_scores(config.scores, config.gate_scores)
+    model, data = config.open("truncate")
+    scores.require_of_model(model.weights_sha256, config.scores, config.model)
+    gated = bool(model.hooked.cfg.gated_mlp)
     if gated and gate is None:
-        tell("note: without --gate-scores nothing is said about the site; tension_lens.score --site gate makes them")
+        tell("note: sites are not compared without --gate-scores; make them with tension_lens.score --site gate")
     sets = variant_sets(scores, gate, gated, config.top)
-    for draw in range(config.draws):
-        sets[f"{RANDOM}-{draw}"] = control_set(sets[TOOLKIT], "uniform", draw)
-    conditions = [Condition(INTACT), *(Condition(name, neurons) for name, neurons in sets.items())]
-    stream = stream_rewards(opened.model, opened.data, conditions, config.token_budget)
-    work = opened.data.n_tokens * len(conditions)
-    rewards, seconds = run_through(stream, work, "switching off")
-    items = {name: item_rewards(opened.source.comparisons, opened.data, one) for name, one in rewards.items()}
+    conditions = {INTACT: intact(), **{name: ablation(neurons) for name, neurons in sets.items()}}
+    for draw, control in enumerate(random_controls(sets[TOOLKIT], config.draws)):
+        conditions[f"{RANDOM}-{draw}"] = control
+    started = time.perf_counter()
+    tables = evaluate_conditions(model, data, list(conditions.values()), token_budget=config.token_budget)
+    seconds, tokens = time.perf_counter() - started, data.n_tokens * len(conditions)
     (config.out / RUN_FILE).unlink(missing_ok=True)
+    rows = variant_rows(conditions, {name: tables[one] for name, one in conditions.items()})
     with atomic_write(config.out / VARIANTS_FILE) as temporary:
-        pd.DataFrame(variant_rows(sets, items)).to_csv(temporary, index=False)
-    card = opened.model.card
-    about = {"backbone": card.backbone, "seed": card.seed, "objective": card.objective}
-    record = opened.record("tension_lens.variants", config, seconds, work, model=about)
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+    results = {"model": model.card.identity}
+    record = run_record(
+        "tension_lens.variants", plain(config), model, data, seconds=seconds, tokens=tokens, results=results
+    )
     record.save(config.out / RUN_FILE)
-    return {"table": str(config.out / VARIANTS_FILE), "conditions": len(conditions), "n": len(items[INTACT])}
+    return {"table": str(config.out / VARIANTS_FILE), "conditions": len(conditions), "n": len(tables[intact()])}
 
+
+main = command("tension_lens.variants", VariantsConfig, run, __doc__)
 
 if __name__ == "__main__":
-    run_command("tension_lens.variants", lambda: run(parse(VariantsConfig, "tension_lens.variants", __doc__)))
+    main()

@@ -1,4 +1,4 @@
-"""A real browser without a network: it opens pages from disk, and says what they asked for and complained of."""
+"""A real browser without a network, which opens pages from disk, with its requests and its console."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ PATIENCE = 20
 
 @contextmanager
 def open_browser(width, downloads):
-    """Headless Chromium of a width, saving files into a folder; skips where it cannot be had."""
+    """Headless Chromium of a width, saving files into a folder; skips where it is not installed."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="NO SELENIUM: pip install selenium to run this test")
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
@@ -35,7 +35,7 @@ def open_browser(width, downloads):
 
 
 def wait_for(what, ask):
-    """What `ask` gives, once it is true."""
+    """The value of `ask`, once it is true."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         if found := ask():
@@ -64,51 +64,35 @@ def complaints(browser):
 
 
 def requests(browser):
-    """The addresses that the browser asked for since the last visit began."""
+    """The addresses that the browser requested since the last visit began."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
 
 
 def overlaps(browser):
-    """Pairs of texts that lie on each other: in each figure, and among the blocks of the page."""
+    """Pairs of texts that overlap, in each figure and among the blocks of the page, and texts cut off at an edge."""
     return browser.execute_script(OVERLAPS)
 
 
 OVERLAPS = """
 const SLACK = 2;
-const boxes = (elements) => elements
+const visible = (one) => one.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+const boxes = (elements) => [...elements].filter(visible)
   .map((one) => [one.textContent.trim().slice(0, 40), one.getBoundingClientRect()])
   .filter(([text, box]) => text && box.width > 0 && box.height > 0);
-const crossing = (list) => {
-  const found = [];
-  for (let i = 0; i < list.length; i++) {
-    for (let j = i + 1; j < list.length; j++) {
-      const [a, b] = [list[i][1], list[j][1]];
-      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-      if (wide > SLACK && high > SLACK) found.push([list[i][0], list[j][0]]);
-    }
-  }
-  return found;
-};
-const visible = (one) => one.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+const cross = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > SLACK
+  && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > SLACK;
+const crossing = (list) => list.flatMap(([text, box], place) =>
+  list.slice(place + 1).filter(([, other]) => cross(box, other)).map(([other]) => [text, other]));
+// Labels at a slant have boxes that cross though their letters do not.
+const straight = (one) => Number(/rotate\\((-?[\\d.]+)/.exec(one.getAttribute("transform") ?? "")?.[1] ?? 0) % 90 === 0;
 const found = [];
 for (const plot of document.querySelectorAll(".plot")) {
-  const texts = [...plot.querySelectorAll("svg text")].filter(visible);
-  // Labels at a slant have boxes that cross though their letters do not.
-  const straight = texts.filter((one) => {
-    const turned = /rotate\\((-?[\\d.]+)/.exec(one.getAttribute("transform") ?? "");
-    return !turned || Math.abs(Number(turned[1])) % 90 === 0;
-  });
-  const name = plot.dataset.figure;
+  const texts = boxes([...plot.querySelectorAll("svg text")].filter(straight));
   const edge = plot.getBoundingClientRect();
-  for (const [text, box] of boxes(straight)) {
-    if (box.left < edge.left - SLACK || box.right > edge.right + SLACK) found.push([name, text, "cut off at the edge"]);
-  }
-  for (const pair of crossing(boxes(straight))) found.push([name, ...pair]);
+  const cut = texts.filter(([, box]) => box.left < edge.left - SLACK || box.right > edge.right + SLACK);
+  found.push(...[...cut, ...crossing(texts)].map((one) => [plot.dataset.figure, ...one]));
 }
 const blocks = [...document.querySelectorAll("h1, h2, h3, main p, main li, summary, .scroll, nav a")];
-const plain = blocks.filter((one) => visible(one) && !one.closest("form"));
-for (const pair of crossing(boxes(plain))) found.push(["page", ...pair]);
-return found;
+return [...found, ...crossing(boxes(blocks.filter((one) => !one.closest("form")))).map((pair) => ["page", ...pair])];
 """

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from parts_study import item_table
+from parts_items import of_margins
 
 from analysis.figures.frame import META
 from tension_lens.constants import SIDES, STATISTICS
@@ -13,7 +13,7 @@ def judged(pattern):
     """Items with margin 2 for each 1 in the pattern and −1 for each 0; helpful ones, a space, harmless ones."""
     helpful, harmless = pattern.split()
     subtasks = ["helpful-base"] * len(helpful) + ["harmless-base"] * len(harmless)
-    return item_table([2.0 if mark == "1" else -1.0 for mark in helpful + harmless], subtasks)
+    return of_margins([2.0 if mark == "1" else -1.0 for mark in helpful + harmless], subtasks)
 
 
 def neuron_scores(chosen, rejected):

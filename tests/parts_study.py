@@ -1,20 +1,8 @@
 """A study on disk from rewards written by hand."""
 
 from tension_lens.artifacts.files import write_json
-from tension_lens.metrics.item_table import ItemTable
-from tension_lens.metrics.ragged import Ragged
 
 DATA = "hh-rlhf:mixed:test"
-
-
-def item_table(margins, subtasks=None, tokens=None):
-    """Items of one pair each: the chosen reward is the margin, the rejected one 0; sub-tasks as given."""
-    names = subtasks or ["helpful-base"] * len(margins)
-    rows = [(f"item-{number}", name, name.split("-")[0]) for number, name in enumerate(names)]
-    chosen, rejected = tokens or ([1] * len(margins), [2] * len(margins))
-    lists = [[[float(value)] for value in values] for values in (margins, [0] * len(margins))]
-    lengths = [[[value] for value in values] for values in (chosen, rejected)]
-    return ItemTable.judge(rows, *(Ragged.of(one) for one in (*lists, *lengths)))
 
 
 def write_study(folder, cells, data=DATA):

@@ -1,1 +1,1 @@
-"""Training of reward models with TRL's RewardTrainer, into checkpoints that tension_lens loads."""
+"""Training of reward models with TRL's RewardTrainer, producing checkpoints that tension_lens loads."""

@@ -2,71 +2,73 @@
 
     python -m train --backbone gpt2-tiny --objective helpful --seed 0 --data sample --out DIR
 
-Every flag of TRL's RewardConfig passes through: --num_train_epochs 2, --learning_rate 5e-5, --save_steps 100,
---resume_from_checkpoint true, ... Results: the checkpoint, reward_model.json and run.json in --out.
+Every flag of TRL's RewardConfig is accepted too: --num_train_epochs 2, --learning_rate 5e-5, --save_steps 100,
+--resume_from_checkpoint true, ... (--help-all lists them). Writes the checkpoint, reward_model.json and run.json.
 """
 
 import sys
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
 
-from tension_lens.cli import OneLineParser, make_parser, run_command
-from tension_lens.errors import RequestError
-from train.settings import training_defaults
-from train.trainer import CHECKPOINTS, TrainConfig
+from tension_lens.cli import make_parser, run_command
+from train.settings import backbone_folder_or_id, reward_config, reward_flags
 
-OURS = {"output_dir": "--out", "do_train": "the command itself"}
-"""RewardConfig fields that flags of this command decide."""
-
-
-def trainer_config(config: TrainConfig, flags: list[str]) -> Any:
-    """TRL's RewardConfig from its own flags, over this project's defaults for backbone and objective.
-
-    Raises:
-        RequestError: if a flag is set that belongs to this command, or values contradict one another.
-    """
-    import torch
-
-    parser = reward_flags()
-    given = {flag.partition("=")[0].lstrip("-").replace("-", "_") for flag in flags if flag.startswith("--")}
-    for name in sorted(given & set(OURS)):
-        raise RequestError(f"--{name} of RewardConfig is decided by {OURS[name]}; leave it out")
-    on_cuda = torch.cuda.is_available() and "use_cpu" not in given
-    defaults = training_defaults(config.backbone, config.objective, on_cuda)
-    if "gradient_checkpointing" in given:
-        del defaults["activation_checkpointing"]  # two names of one setting; the one that is given counts
-    fixed = {"output_dir": str(config.out / CHECKPOINTS), "seed": config.seed, "disable_tqdm": not sys.stderr.isatty()}
-    parser.set_defaults(**defaults, **fixed)
-    try:
-        (parsed,) = parser.parse_args_into_dataclasses(flags)
-    except (ValueError, TypeError, ImportError) as error:
-        raise RequestError(f"RewardConfig refuses its flags: {error}") from error
-    return parsed
+HELP_ALL = "--help-all"
 
 
-def reward_flags() -> Any:
-    """The parser of RewardConfig's flags, which complains in one line."""
-    from transformers import HfArgumentParser
-    from trl import RewardConfig
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The reward model to train."""
 
-    class RewardFlags(HfArgumentParser):  # type: ignore[misc]
-        error = OneLineParser.error
+    backbone: str
+    """gpt2-small, -medium, -large, smollm2-135m, -360m, -1.7b, gpt2-tiny, smollm2-tiny, or a folder of weights."""
+    objective: str
+    """helpful, harmless or mixed: the subset of the data, and the label of the model."""
+    out: Path
+    """Folder of the checkpoint."""
+    seed: int = 0
+    """Seed of the value head, the order of the data and everything else; the paper's are 0, 247 and 932."""
+    data: str = "sample"
+    """Data spec: sample, hh-rlhf, or a local file of pairs. The train split where there is one."""
+    held_out: str | None = None
+    """Data spec to measure accuracy on; by default the test split, or a tenth of a file's first prompts."""
+    data_root: Path | None = None
+    """Folder that mirrors the hub's data files; by default TENSION_LENS_DATA, or else the hub."""
 
-    return RewardFlags(RewardConfig, prog="python -m train", add_help=False, allow_abbrev=False)
 
-
-def main() -> dict[str, Any]:
+def train_from_command_line() -> dict[str, Any]:
     """Parse the command line and train."""
     parser = make_parser(TrainConfig, "train", __doc__)
-    if {"-h", "--help"} & set(sys.argv[1:]):
+    parser.add_argument(HELP_ALL, action="store_true", help="show this help and every flag of TRL's RewardConfig")
+    if HELP_ALL in sys.argv[1:]:
         parser.print_help()
-        print("\nRewardConfig (defaults are TRL's; train/settings.py says which this command changes):")
+        print("\nRewardConfig (defaults are TRL's; train/settings.py lists the ones that this command changes):")
         print(reward_flags().format_help().partition("options:")[2])
         sys.exit(0)
     namespace, flags = parser.parse_known_args()
-    from train.trainer import run
+    asked: TrainConfig = namespace.config
+    backbone_folder_or_id(asked.backbone)  # an unknown name fails at once, before TRL is imported
+    # Help must not wait for torch and TRL.
+    from train.trainer import train_reward_model
 
-    return run(namespace.config, trainer_config(namespace.config, flags))
+    trainer = reward_config(asked.backbone, asked.objective, asked.out, asked.seed, flags)
+    return train_reward_model(
+        asked.backbone,
+        asked.objective,
+        asked.out,
+        trainer,
+        seed=asked.seed,
+        data=asked.data,
+        held_out=asked.held_out,
+        data_root=asked.data_root,
+    )
+
+
+def main() -> NoReturn:
+    """Run the command."""
+    run_command("train", train_from_command_line)
 
 
 if __name__ == "__main__":
-    run_command("train", main)
+    main()

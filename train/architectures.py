@@ -1,8 +1,7 @@
-"""The full shapes of two published backbones, for random weights where the hub cannot be reached."""
+"""Full-size configs of two published backbones, for random weights without the hub."""
 
 from transformers import GPT2Config, LlamaConfig
 
-GPT2_SMALL = {"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}
 SMOLLM2_135M = {
     "vocab_size": 49152,
     "max_position_embeddings": 8192,
@@ -17,10 +16,10 @@ SMOLLM2_135M = {
 
 
 def gpt2_small(**changes: object) -> GPT2Config:
-    """GPT-2 small's config, with changes."""
-    return GPT2Config(**{**GPT2_SMALL, **changes})
+    """Config of GPT-2 small, which are transformers' defaults, with changes."""
+    return GPT2Config(**changes)
 
 
 def smollm2_135m(**changes: object) -> LlamaConfig:
-    """SmolLM2-135M's config, with changes."""
+    """Config of SmolLM2-135M, with changes."""
     return LlamaConfig(**{**SMOLLM2_135M, **changes})

@@ -11,7 +11,7 @@ from typing import Literal
 
 from analysis.explorer.catalogue import DEFAULT_DATA, Catalogue
 from analysis.explorer.runs import find_runs
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.errors import RequestError
 
@@ -75,5 +75,7 @@ def run(config: ExplorerConfig) -> str:
     return "stopped"
 
 
+main = command("analysis.explorer", ExplorerConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("analysis.explorer", lambda: run(parse(ExplorerConfig, "analysis.explorer", __doc__)))
+    main()

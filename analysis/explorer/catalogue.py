@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.explorer.state import Question
 from tension_lens.constants import OBJECTIVES
 from tension_lens.data.comparisons import Comparison, split_transcript
-from tension_lens.data.datasets import Source, Spec, load
+from tension_lens.data.datasets import Dataset, Spec, load_comparisons
 from tension_lens.errors import RequestError
 
 MATCHES_SHOWN = 40
@@ -44,7 +44,7 @@ class Catalogue:
         self.data_root = data_root
         self.source = lru_cache(maxsize=None)(self._source)
 
-    def _source(self, name: str) -> Source:
+    def _source(self, name: str) -> Dataset:
         """The comparisons of a spec, read once.
 
         Raises:
@@ -53,7 +53,7 @@ class Catalogue:
         if name not in self.specs:
             known = ", ".join(self.specs)
             raise RequestError(f"unknown data {name!r}; choose one of {known}, or give more with --data")
-        return load(self.specs[name], self.data_root)
+        return load_comparisons(self.specs[name], self.data_root)
 
     def pair(self, question: Question) -> Pair:
         """The pair a question is about.

@@ -126,8 +126,8 @@ def read_pair(
     """
     import torch
 
+    from tension_lens.model.batching import padded
     from tension_lens.model.hooks import reading
-    from tension_lens.model.padding import padded
 
     texts = tokenized(model, comparison)
     batch = padded(texts, model.pad_id, model.device)
@@ -161,8 +161,8 @@ def _by_layer(model: "HookedRewardModel", neurons: NeuronSet) -> dict[int, Int[n
 
 def pair_rewards(
     model: "HookedRewardModel", comparison: Comparison, conditions: Sequence[Condition]
-) -> dict[str, tuple[float, float]]:
-    """Chosen and rejected reward of a pair under each condition, as `tension_lens.evaluate` computes them.
+) -> list[tuple[float, float]]:
+    """Chosen and rejected reward of a pair under each condition, in order, as `tension_lens.evaluate` computes them.
 
     Raises:
         RequestError: if a text is too long or a set is of another network.
@@ -172,7 +172,7 @@ def pair_rewards(
     texts = tokenized(model, comparison)
     data = TokenizedData(texts, {"tokens": sum(len(text.ids) for text in texts)})
     *_, (_, rewards) = stream_rewards(model, data, conditions, token_budget=1 << 20)
-    return {name: (float(both[0]), float(both[1])) for name, both in rewards.items()}
+    return [(float(both[0]), float(both[1])) for both in rewards.values()]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def neuron_facts(model: "HookedRewardModel", comparison: Comparison, layer: int,
     Raises:
         RequestError: if the model has no such neuron or a text is too long.
     """
-    from tension_lens.model.padding import padded
+    from tension_lens.model.batching import padded
     from tension_lens.passes.attribution import contributions
 
     single_neuron(model, layer, neuron)
@@ -258,8 +258,8 @@ def neuron_activations(
     Comparisons longer than the context are passed over; no more are read once `budget` tokens are reached. Before each
     of them `go_on` is called, which may raise to break off.
     """
+    from tension_lens.model.batching import padded
     from tension_lens.model.hooks import reading
-    from tension_lens.model.padding import padded
 
     found: dict[str, list[Float[np.ndarray, " token"]]] = {side: [] for side in SIDES}
     read = used = 0

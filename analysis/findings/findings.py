@@ -1,20 +1,36 @@
-"""What a folder of runs shows, in plain words made from its numbers, claiming nothing that an interval does not carry.
+"""The findings of a folder of runs as text.
 
-A sentence says that an interval or a corrected test tells something apart, or that it cannot be told from chance or
-from a random set, or that something is missing and nothing can be said.
+Each finding is a table of verdicts (`accuracy`, `neurons`, `ablation`) that a template of the same name turns into
+sentences: the estimate, its interval, n, the comparison, and whether it is significant after correction.
 """
 
-import pandas as pd
+import re
+from typing import Any, NamedTuple
 
-from analysis.findings.ablation import ablation_finding, sweep_finding
-from analysis.findings.accuracy import accuracy_finding, held_out_finding, retention_finding
-from analysis.findings.neurons import depth_finding, overlap_finding
-from analysis.findings.wording import Finding, many, named, sentence
+import pandas as pd
+from jinja2 import PackageLoader
+
+from analysis.findings.ablation import ablation_verdicts, sweep_summary
+from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
+from analysis.findings.neurons import depth_verdicts, overlap_verdicts
 from analysis.results.folder import Results
+from analysis.wording import environment
+from tension_lens.constants import ALPHA
+
+FEW = 6
+"""Up to this many results are listed one by one; more are summarised."""
+TEMPLATES = environment(PackageLoader("analysis.findings"))
+
+
+class Finding(NamedTuple):
+    """What is known about one question: sentences for the paragraph at the top, and the statements behind them."""
+
+    lead: str
+    detail: list[str]
 
 
 def lead_paragraph(results: Results, tables: dict[str, pd.DataFrame]) -> str:
-    """What these runs show and how sure that is, in one paragraph.
+    """What these runs show and how certain it is, in one paragraph.
 
     Args:
         results: what the folder of runs holds.
@@ -24,68 +40,42 @@ def lead_paragraph(results: Results, tables: dict[str, pd.DataFrame]) -> str:
 
 
 def findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[str]:
-    """The findings, a line each, in the order of the paragraph at the top.
-
-    Args:
-        results: what the folder of runs holds.
-        tables: what `analysis.tables.study.tables_of` made of it; empty without a study.
-    """
+    """The findings, one statement each, in the order of the paragraph at the top; arguments as `lead_paragraph`."""
     return [line for one in _all_findings(results, tables) for line in one.detail]
 
 
-def _all_findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[Finding]:
-    def table(name: str) -> pd.DataFrame:
-        return tables.get(name, pd.DataFrame())
+def render(template: str, **facts: Any) -> Finding:
+    """The `lead` and the list `detail` that a template sets, with line breaks and repeated spaces removed."""
+    made = TEMPLATES.get_template(f"{template}.j2").make_module({"few": FEW, "alpha": ALPHA, **facts})
+    lines = re.split(r"^\s*- ", str(getattr(made, "detail", "")), flags=re.MULTILINE)
+    lead, *detail = (" ".join(text.split()) for text in (str(getattr(made, "lead", "")), *lines))
+    return Finding(lead, [line for line in detail if line])
 
+
+def _all_findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[Finding]:
+    names = ("scores", "overlap", "conditions", "effects", "retention", "gaps")
+    scores, overlap, conditions, effects, retention, gaps = (tables.get(name, pd.DataFrame()) for name in names)
     return [
-        scope_finding(results),
-        held_out_finding(results.training),
-        accuracy_finding(table("scores")),
-        overlap_finding(table("overlap")),
-        depth_finding(results.sets),
-        ablation_finding(table("conditions"), table("effects")),
-        sweep_finding(results.sweeps),
-        retention_finding(table("retention"), table("scores")),
-        gaps_finding(table("gaps")),
+        render("scope", **scope(results)),
+        render("accuracy", on="held-out pairs", rows=against_chance(results.training.assign(chance=0.5))),
+        render("accuracy", on="test items of their own objective", rows=own_accuracies(scores)),
+        render("overlap", rows=overlap_verdicts(overlap)),
+        render("depth", rows=depth_verdicts(results.sets)),
+        render("ablation", rows=ablation_verdicts(conditions, effects)),
+        render("sweep", rows=sweep_summary(results.sweeps)),
+        render("retention", rows=retention_verdicts(retention, scores), known=not retention.empty),
+        render("gaps", count=len(gaps)),
     ]
 
 
-def scope_finding(results: Results) -> Finding:
-    """What there is, and what a single seed leaves open."""
-    study = results.study
-    models = {cell.model for cell in study.cells.values()} if study else set()
-    if len(results.training):
-        trained = results.training[["backbone", "seed", "objective"]].astype(str)
-        models |= set(trained.itertuples(index=False, name=None))
-    if not models:
-        runs = many(len(results.run_folders), "run")
-        return Finding(f"These results are neuron scores, sets and sweeps of {runs}, without any judged item.")
-    backbones, seeds = (sorted({model[place] for model in models}) for place in (0, 1))
-    of_each = {backbone: {seed for one, seed, _ in models if one == backbone} for backbone in backbones}
-    most = max(map(len, of_each.values()))
-    what = f"These results are of {many(len(models), 'reward model')} ({named(backbones)})"
-    if study:
-        items = sum(len(one.item) for one in study.items.values())
-        conditions = len({cell.condition for cell in study.cells.values()})
-        what += f", judged on {items:,} items under {many(conditions, 'condition')}"
-    if most > 1:
-        some = "" if all(len(each) == most for each in of_each.values()) else "up to "
-        detail = (
-            f"There are {some}{most} training seeds a backbone ({named(seeds)}). Intervals of one model are over "
-            "items; how seeds differ is given as mean and standard deviation (n − 1)."
-        )
-        return Finding(f"{what}, trained with {some}{most} seeds a backbone.", [detail])
-    one = "one training seed" if len(seeds) == 1 else "one training seed a backbone"
-    detail = (
-        f"There is {one} ({named(seeds)}): every interval is over items alone, what is found may hold for this seed "
-        "only, and no standard deviation over seeds is given."
-    )
-    return Finding(f"{what}, all of {one}: how much another seed would change is not known.", [detail])
-
-
-def gaps_finding(gaps: pd.DataFrame) -> Finding:
-    """What of the grid of the study is missing."""
-    if gaps.empty:
-        return Finding("")
-    text = many(len(gaps), "cell of the study is missing", "cells of the study are missing")
-    return Finding(f"{sentence(text)}.", [f"{sentence(text)}, each named in the table of gaps."])
+def scope(results: Results) -> dict[str, Any]:
+    """A table of the `models` that were trained or evaluated, and the number of `runs`, `items` and `conditions`."""
+    cells = list(results.study.cells.values()) if results.study else []
+    identity = ["backbone", "seed", "objective"]
+    trained = results.training.reindex(columns=identity).astype(str).itertuples(index=False, name=None)
+    return {
+        "models": pd.DataFrame([*(cell.model for cell in cells), *trained], columns=identity).drop_duplicates(),
+        "runs": len(results.run_folders),
+        "items": sum(len(one.item) for one in results.study.items.values()) if results.study else 0,
+        "conditions": len({cell.condition for cell in cells}),
+    }

@@ -1,4 +1,4 @@
-"""Our numbers beside the paper's: each published table with what these runs have for it, and what they lack."""
+"""Each published table together with the numbers of the runs, and the list of numbers that the runs lack."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.paper.published import MEAN, POOLED, SOURCE, TABLES, PublishedTable, load, paper_backbones
+from analysis.paper.published import MEAN, POOLED, SOURCE, TABLES, load, paper_backbones
 from analysis.paper.subtasks import IDENTITY, PERCENT, by_paper_name, paper_changes, paper_retention, paper_scores
 from analysis.results.folder import Results
 from analysis.tables.depth import depth_table
@@ -14,40 +14,29 @@ from analysis.tables.neurons import LAYERS_FIRST
 from tension_lens.constants import BASELINE, CHANGE_STATISTIC, OBJECTIVES, PARTS
 from tension_lens.data.benchmarks import PAPER_SUBTASKS
 
-__all__ = [
-    "MEAN",
-    "POOLED",
-    "SOURCE",
-    "TABLES",
-    "PublishedTable",
-    "beside",
-    "depth_of_runs",
-    "gaps",
-    "load",
-    "with_backbones",
-]
+__all__ = ["SOURCE", "TABLES", "beside", "depth_of_runs", "gaps", "load", "with_backbones"]
 
 DERIVED = "derived: the mean of the six published values, which is not printed"
 METHODS = {"magnitude": "mean", "change": CHANGE_STATISTIC, "random": "random", "none": "intact"}
-"""Selector of our sweeps by the paper's method, as its code has it."""
+"""The selector of our sweeps that corresponds to each method of the paper's code."""
 
 
 def beside(ours: pd.DataFrame, table: str, paired: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A published table with our numbers beside it, a row for each published number, in the published unit.
+    """A published table with the numbers of the runs, one row per published number, in the published unit.
 
-    Columns: the keys of `TABLES[table]`; `ours` with `low`, `high` (95 %) and `interval`, which says what they are
-    over: items where there is one training seed, seeds (Student's t) where there are several, else empty; `published`,
-    `sd`, `artefact`, `corrected`, `caveat` (see `load`); `gap` says why `ours` is missing, else empty. In rows of
-    `mean` ours is the mean over our backbones, whatever they are; the caveat names them. Where the paper publishes no
-    mean over backbones, that of its own values stands there.
+    Columns: the keys of `TABLES[table]`; `ours` with the 95 % interval `low` to `high`; `interval`, what the interval
+    is over: items with one training seed, seeds (Student's t) with several, else empty; `published`, `sd`, `artefact`,
+    `corrected`, `caveat` (see `load`); `gap`, the reason if `ours` is missing, else empty. In rows of the backbone
+    `mean`, `ours` is the mean over our backbones, which the caveat names. If the paper publishes no mean over
+    backbones, these rows hold the mean of its values.
 
     Args:
-        ours: for `accuracy`, `ablation_top10` and `ablation_partition` the table `scores` (`analysis.tables`), of
-            which rule `paper` is read; for `retention`, `rmsd` and `overlap` the table of that name; for `depth`
-            `depth_of_runs`; for `ablation_curve` the rows of sweeps.
-            Tables of runs need a column `backbone`, see `with_backbones`; without it `runs` names the backbone.
-        table: a name in `TABLES`, but `training`.
-        paired: for the two ablation tables with one seed, the table `conditions`, which has intervals.
+        ours: for `accuracy`, `ablation_top10` and `ablation_partition` the table `scores` (`analysis.tables`), whose
+            rows of rule `paper` are used; for `retention`, `rmsd` and `overlap` the table of that name; for `depth`
+            `depth_of_runs`; for `ablation_curve` the rows of sweeps. In tables without a column `backbone` (see
+            `with_backbones`) `runs` names the backbone.
+        table: a name in `TABLES` other than `training`.
+        paired: the table `conditions`, which has the intervals of the two ablation tables with one seed.
 
     Raises:
         RequestError: if there is no such published table.
@@ -69,7 +58,7 @@ def beside(ours: pd.DataFrame, table: str, paired: pd.DataFrame | None = None) -
 
 
 def gaps(rows: pd.DataFrame) -> list[str]:
-    """What a table of `beside` lacks, a line for each reason, with how many rows it is for."""
+    """Why numbers are missing in a table of `beside`: each reason with its number of rows."""
     counts = rows.loc[rows["gap"] != "", "gap"].value_counts(sort=False)
     return [f"{reason} ({count} {'row' if count == 1 else 'rows'})" for reason, count in counts.items()]
 
@@ -85,10 +74,10 @@ def depth_of_runs(results: Results) -> pd.DataFrame:
 
 
 def with_backbones(table: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """A table about runs, with the columns `backbone` and `seed` from their trainings.
+    """A table about runs with the columns `backbone` and `seed`, taken from the training records.
 
-    `runs` may be a run's path below the folder of runs or its last part. A run without a training record is taken to be
-    named BACKBONE-SEED, or BACKBONE alone.
+    `runs` is a run's path relative to the folder of runs, or the last part of that path. For a run without a training
+    record the name is read as BACKBONE-SEED or BACKBONE.
     """
     known: dict[str, tuple[str, str]] = {}
     if len(results.training):
@@ -105,7 +94,7 @@ def _named_by_folder(run: str) -> tuple[str, str]:
 
 
 def _named(ours: pd.DataFrame) -> pd.DataFrame:
-    """Our table with the paper's names of its backbones and a seed."""
+    """Our table with a seed, and the backbones under the paper's names."""
     backbone = ours["backbone"] if "backbone" in ours else ours["runs"]
     seed = ours["seed"] if "seed" in ours else ours.get("runs", "")
     names = paper_backbones()
@@ -113,7 +102,7 @@ def _named(ours: pd.DataFrame) -> pd.DataFrame:
 
 
 def _across_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """One row for each key: the value with its interval over items, or the mean over seeds with Student's."""
+    """One row per key: the value with its interval over items, or the mean over seeds with Student's interval."""
     from scipy.stats import t
 
     groups = rows.groupby(keys, sort=False, dropna=False)
@@ -132,7 +121,7 @@ def _across_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def _with_means(facts: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Published rows; where none is of a mean or a pool over backbones, with the means of the rows there are."""
+    """Published rows; if none of them is a mean or a pool over backbones, the means are added."""
     if set(facts["backbone"]) & {MEAN, POOLED}:
         return facts
     others = [key for key in keys if key != "backbone"]
@@ -149,7 +138,7 @@ def _with_means(facts: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def _across_backbones(across: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Means over our backbones; only that of a single one has an interval."""
+    """Means over our backbones; only the mean over a single backbone has an interval."""
     others = [key for key in keys if key != "backbone"]
     groups = across[across["backbone"] != POOLED].groupby(others, sort=False)
     means = groups.agg(
@@ -181,16 +170,16 @@ def _our_accuracy(scores: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.Data
 
 
 def _changes(scores: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
-    """`paper_changes` with the paired intervals there are."""
-    off = _standard(paper_changes(paper_scores(scores)), "change")
+    """`paper_changes` with paired intervals where they are known."""
+    ablated = _standard(paper_changes(paper_scores(scores)), "change")
     if paired is None or paired.empty:
-        return off
+        return ablated
     known = by_paper_name(_named(paired))
-    # The paired tests judge an item of several pairs by all of them at once: only elsewhere they have the paper's rule.
+    # The paired tests count an item of several pairs once, by all its pairs, so on the diagonal their rule differs.
     known = known[~known["diagonal"]].assign(subtask=known["paper"])
     keys = [*IDENTITY, "condition"]
-    off = off.drop(columns=["low", "high", "n"]).merge(known[[*keys, "low", "high", "n"]], on=keys, how="left")
-    return off.assign(**{name: PERCENT * off[name] for name in ("low", "high")})
+    ablated = ablated.drop(columns=["low", "high", "n"]).merge(known[[*keys, "low", "high", "n"]], on=keys, how="left")
+    return ablated.assign(**{name: PERCENT * ablated[name] for name in ("low", "high")})
 
 
 def _our_top10(scores: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
@@ -245,7 +234,7 @@ def _our_curve(sweeps: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFra
     rows = sweeps[sweeps["selector"].isin(methods)]
     rows = rows.assign(method=rows["selector"].map(methods), top=rows["top"].astype(float))
     keys = ["backbone", "seed", "objective", "data", "method", "top"]
-    # The draws of random sets are averaged first: only one draw has an interval over items.
+    # Draws of random sets are averaged first; only a single draw has an interval over items.
     rows = rows.groupby(keys, sort=False).agg(
         accuracy=("accuracy", "mean"), low=("low", "first"), high=("high", "first"), n=("n", "first"),
         draws=("draw", "nunique"),

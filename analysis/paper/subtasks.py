@@ -1,4 +1,4 @@
-"""Rows of our tables by the paper's sub-tasks, under its names and, where there is a choice, by its rule."""
+"""Rows of our tables for the paper's sub-tasks, under its names and by its rule."""
 
 import numpy as np
 import pandas as pd
@@ -14,21 +14,21 @@ IDENTITY = ["backbone", "seed", "objective", "subtask"]
 
 
 def paper_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Of the table `scores` the rows by the paper's rule without controls; accuracy, low and high in percent."""
+    """The rows of the table `scores` by the paper's rule, without controls; accuracy, low and high in percent."""
     rows = scores[(scores["rule"] == PAPER) & (scores["control"] == "")]
     return rows.assign(**{name: PERCENT * rows[name].astype(float) for name in ("accuracy", "low", "high")})
 
 
 def paper_changes(scores: pd.DataFrame) -> pd.DataFrame:
-    """Of rows of `paper_scores` every zero ablation's `change` from the intact model, in percentage points."""
+    """The `change` of accuracy from the intact model for each zero ablation in `paper_scores`, in percentage points."""
     intact = scores.loc[scores["condition"] == BASELINE, [*IDENTITY, "accuracy"]]
-    off = scores[(scores["condition"] != BASELINE) & (scores["ablation"] == "zero")]
-    off = off.merge(intact, on=IDENTITY, suffixes=("", "_intact"))
-    return off.assign(change=off["accuracy"] - off["accuracy_intact"])
+    ablated = scores[(scores["condition"] != BASELINE) & (scores["ablation"] == "zero")]
+    ablated = ablated.merge(intact, on=IDENTITY, suffixes=("", "_intact"))
+    return ablated.assign(change=ablated["accuracy"] - ablated["accuracy_intact"])
 
 
 def by_paper_name(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of sub-tasks that the paper has, with its name for each in `paper`; `diagonal` where it counts pairs."""
+    """Rows of the paper's sub-tasks, with the paper's name in `paper`; `diagonal` is true where it counts pairs."""
     found: dict[tuple[str, str], tuple[str | None, bool]] = {}
     for data, subtask in rows[["data", "subtask"]].drop_duplicates().itertuples(index=False):
         benchmark = Spec.parse(data).name
@@ -41,9 +41,10 @@ def by_paper_name(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_retention(table: pd.DataFrame) -> pd.DataFrame:
-    """Of the table `retention` the rows of the paper's sub-tasks, with its names: intact and each set's zero ablation.
+    """The rows of the table `retention` for the paper's sub-tasks: the intact model and the zero ablation of each set.
 
-    Math is the mean of its two, without an interval, and missing where one is. `note` says where the rule is another.
+    Math is the mean of its two parts, without an interval; it is missing if one part is. `note` tells where our rule
+    differs from the paper's.
     """
     wanted = (table["control"] == "") & table["ablation"].isin(["", "zero"]) & (table["subtask"] != "all")
     rows = by_paper_name(table[wanted])

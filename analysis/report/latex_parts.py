@@ -1,92 +1,75 @@
-r"""Parts of LaTeX tables: escaped text, numbers with their deviation, coloured changes, the table around them."""
+r"""Parts of LaTeX tables: escaped text, numbers with their standard deviation, coloured changes, the table itself."""
 
 import re
 
 import pandas as pd
 
-PREAMBLE = "% needs \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
+PACKAGES = "% needs \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
 FIT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
-"""Around a table: one that is wider than the text is scaled to its width, another is left as it is."""
+"""Scales a table that is wider than the text to the width of the text."""
 COLUMN_GAP = "\\setlength{\\tabcolsep}{4pt}"
-"""Half of the gap between columns; narrower than LaTeX's 6pt, so that wide tables are scaled less."""
+"""Half the gap between columns, less than LaTeX's 6pt, so that wide tables are scaled less."""
 MISSING = "--"
-SPECIAL = {
+SPECIAL = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "`": "{`}", "[": "{[}", "]": "{]}", "*": "{*}", "−": "$-$", "±": r"$\pm$",
     "×": r"$\times$",
-}  # fmt: skip
+})  # fmt: skip
 LOSS, GAIN = "red", "blue"
-"""Colours of a change; their strength grows with its size."""
+"""Colours of changes, stronger for larger changes."""
 FULL, STRONGEST = 60, 20.0
-"""Percent of colour in the strongest cell, and how many points of change it takes."""
+"""Percentage of colour in the strongest cell, and the change in points that it takes."""
 
 
 def escape(text: object) -> str:
-    """Text as LaTeX prints it, with nothing in it that LaTeX would act on.
+    """Text with everything escaped that LaTeX, or a table row, would interpret.
 
-    Brackets and stars stand in braces, since at the start of a row they would be arguments of the row before. A control
-    character becomes a space, a character beyond ASCII its code, `U+4E2D`: which ones a document can print depends on
-    its fonts.
+    pandas' own escaping leaves brackets and stars, which LaTeX takes for arguments of the preceding row if they start a
+    row, and characters that standard fonts lack. Here brackets and stars are in braces, control characters are spaces,
+    and other characters beyond ASCII are their code, `U+4E2D`.
     """
-    plain = "".join(SPECIAL[one] if one in SPECIAL else _plain(one) for one in str(text))
-    # Two hyphens would be drawn as one dash.
-    return re.sub("-(?=-)", "-{}", plain)
+    plain = re.sub(r"[\x00-\x1f\x7f]", " ", str(text)).translate(SPECIAL)
+    plain = re.sub(r"[^\x00-\x7f]", lambda found: f"U+{ord(found[0]):04X}", plain)
+    return re.sub("-(?=-)", "-{}", plain)  # two hyphens would be typeset as one dash
 
 
-def _plain(character: str) -> str:
-    if not character.isascii():
-        return f"U+{ord(character):04X}"
-    return character if character.isprintable() else " "
-
-
-def number(mean: float | None, sd: float | None = None, digits: int = 1) -> str:
-    """A number, `± sd` after it where there is one; `--` where there is no number."""
+def number(mean: float | None, sd: float | None = None, digits: int = 1, sign: str = "") -> str:
+    """A number, followed by `± sd` if there is one; `--` if there is no number."""
     if mean is None or pd.isna(mean):
         return MISSING
-    text = f"{mean:.{digits}f}".replace("-", "$-$")
+    text = re.sub("[-+]", r"$\g<0>$", f"{mean:{sign}.{digits}f}")
     return text if sd is None or pd.isna(sd) else f"{text} $\\pm$ {sd:.{digits}f}"
 
 
 def signed(mean: float | None, sd: float | None = None) -> str:
-    """A change in points with its sign; the cell is blue for a gain and red for a loss, the stronger the larger."""
+    """A change in points with its sign, in a cell coloured by sign and size."""
+    text = number(mean, sd, sign="+")
     if mean is None or pd.isna(mean):
-        return MISSING
-    text = f"{mean:+.1f}".replace("-", "$-$").replace("+", "$+$")
-    text += "" if sd is None or pd.isna(sd) else f" $\\pm$ {sd:.1f}"
+        return text
     strength = round(FULL * min(1.0, abs(mean) / STRONGEST))
     return f"\\cellcolor{{{GAIN if mean > 0 else LOSS}!{strength}}}{text}" if strength else text
 
 
-def tabular(caption: str, label: str, heads: list[str], rows: list[list[str]], words: int = 1) -> str:
-    """A table that compiles with the packages its first line names and is no wider than the text around it.
+def tabular(caption: str, label: str, cells: pd.DataFrame) -> str:
+    """A table that compiles with the packages named in its first line and fits the width of the text.
 
     Args:
         caption: text, escaped here.
         label: of the reference, after `tab:`; letters, digits, dots and dashes.
-        heads: of the columns, text, escaped here.
-        rows: cells of LaTeX; a row of one cell spans all columns.
-        words: how many columns at the left are words.
+        cells: LaTeX in index and cells. The names of columns and index levels are text, escaped here.
     """
-    width = len(heads)
-    spans = f"\\multicolumn{{{width}}}{{l}}"
-    body = [f"{spans}{{{row[0]}}}" if len(row) == 1 < width else " & ".join(row) for row in rows]
-    lines = [
-        PREAMBLE,
+    columns = "l" * cells.index.nlevels + "r" * len(cells.columns)
+    styler = cells.reset_index().style.hide(axis="index").format_index(escape, axis="columns")
+    body = styler.to_latex(column_format=columns, hrules=True)
+    return "\n".join([
+        PACKAGES,
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{escape(caption)}}}",
         f"\\label{{tab:{label}}}",
         "\\smallskip",
         COLUMN_GAP,
-        FIT,
-        f"\\begin{{tabular}}{{{'l' * words}{'r' * (width - words)}}}",
-        "\\toprule",
-        " & ".join(map(escape, heads)) + " \\\\",
-        "\\midrule",
-        *(f"{one} \\\\" for one in body),
-        "\\bottomrule",
-        "\\end{tabular}}",
-        "\\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+        f"{FIT}\n{body.rstrip()}}}",
+        "\\end{table}\n",
+    ])  # fmt: skip

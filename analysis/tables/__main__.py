@@ -15,7 +15,7 @@ from analysis.tables.neurons import overlap_table, rmsd_table
 from analysis.tables.study import tables_of
 from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import RunFolder
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.errors import RequestError
 
@@ -61,5 +61,7 @@ def run(config: TablesConfig) -> dict[str, Any]:
     return {"tables": written, "cells": len(study.cells)}
 
 
+main = command("analysis.tables", TablesConfig, run, __doc__)
+
 if __name__ == "__main__":
-    run_command("analysis.tables", lambda: run(parse(TablesConfig, "analysis.tables", __doc__)))
+    main()

@@ -58,14 +58,14 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def require_writable(folder: Path, *names: str) -> None:
-    """Find out before the work, not after it, that files of these names cannot be stored in a folder (made if missing).
+    """Check before the work that files of these names can be stored in a folder; nothing is created.
 
     Raises:
         RequestError: if they cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise RequestError(f"output folder {folder} is not writable: {error.strerror}") from error

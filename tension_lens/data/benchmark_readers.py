@@ -1,7 +1,7 @@
-"""RewardBench, RewardBench 2, RM-Bench and RMB best-of-N: every official row as a comparison, none dropped.
+"""Readers of RewardBench, RewardBench 2, RM-Bench and RMB best-of-N: every published row becomes a comparison.
 
-Prompt and responses are bare and the model's own template joins them, so that a model is shown the form it was trained
-on. Conversations of several turns, which only RMB has, are written out as HH-RLHF transcripts.
+The model's own template joins prompt and response, so that a model gets the format it was trained on. Conversations of
+several turns, which only RMB has, become HH-RLHF transcripts.
 """
 
 import re
@@ -17,35 +17,35 @@ from tension_lens.data.records import DATA_ROOT_VARIABLE, Row, read_hub, read_ro
 from tension_lens.errors import RequestError
 
 ALL = "all"
-"""The subset that is the whole benchmark."""
+"""The subset with every sub-task of a benchmark."""
 BENCHMARK_SPLITS = {"reward-bench": "filtered", "reward-bench-2": "test", "rm-bench": "test", "rmb": "test"}
-"""The one split of each benchmark; RM-Bench and RMB are published without a name for theirs."""
+"""The only split of each benchmark; our names for RM-Bench and RMB, whose splits are unnamed."""
 HUB_IDS = {
     "reward-bench": "allenai/reward-bench",
     "reward-bench-2": "allenai/reward-bench-2",
     "rm-bench": "THU-KEG/RM-Bench",
 }
 RM_BENCH_HUB_SPLIT = "train"
-"""What the hub calls the rows of a data set that lies there as one JSON file."""
+"""The hub's split name of a dataset that is one JSON file."""
 RMB_SOURCE = "github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark"
 RMB_KINDS = ("Helpfulness", "Harmlessness")
 RMB_TURNS = {"user": HUMAN_TURN, "assistant": ASSISTANT_TURN}
 
 
 def load_benchmark(name: str, subset: str, root: Path | None) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
-    """Every row of a benchmark's sub-tasks, and the names of the sub-tasks that are not there.
+    """The comparisons of a benchmark's sub-tasks, and the names of sub-tasks that were not found.
 
-    Identical and empty responses are kept: a benchmark's rules judge every official row. Item ids are unique and do
-    not depend on the subset asked for. Those of RewardBench and RewardBench 2, one file each, are the data's own
-    (`subset/id` where rows share one), which keeps `ref:N` and `tied:N`; those of RM-Bench and RMB are `subset/id`.
+    Identical and empty responses are kept, because a benchmark's rules judge every row. Item ids are unique and do not
+    depend on the subset. Ids of RewardBench and RewardBench 2 are those of the data (`subset/id` if rows share an id),
+    which preserves `ref:N` and `tied:N`. Ids of RM-Bench and RMB are `subset/id`.
 
     Args:
         name: `reward-bench`, `reward-bench-2`, `rm-bench` or `rmb`.
-        subset: a sub-task's name, `helpful` or `harmless` for those of that task type, or `all`.
-        root: folder that mirrors the hub's files; None takes the hub.
+        subset: name of a sub-task, `helpful` or `harmless` for all of that task type, or `all`.
+        root: folder that mirrors the hub's files; None for the hub.
 
     Raises:
-        RequestError: if a file cannot be read, a row is not as published (naming it), or nothing is there.
+        RequestError: if a file cannot be read, a row is invalid (naming it), or nothing was found.
     """
     wanted = {part.name: part for part in subtasks_of(name) if subset in (part.name, part.task_type, ALL)}
     if name == "rmb":
@@ -58,13 +58,13 @@ def load_benchmark(name: str, subset: str, root: Path | None) -> tuple[tuple[Com
     there = {one.subtask for one in comparisons}
     if not comparisons:
         place = f"{HUB_IDS[name]} on the hub" if root is None else str(root / name)
-        others = ", ".join(dict.fromkeys(one.subtask for one in found)) or "no file of it"
-        raise RequestError(f"{name}:{subset} is not in {place}, which holds {others}; needed {_files(name, wanted)}")
+        others = ", ".join(dict.fromkeys(one.subtask for one in found)) or "no file"
+        raise RequestError(f"{name}:{subset} not found in {place}; found {others}; needs {_files(name, wanted)}")
     return comparisons, tuple(part for part in wanted if part not in there)
 
 
 def _files(name: str, wanted: Collection[str]) -> str:
-    """The files under a data root that hold a benchmark, in words."""
+    """The files of a benchmark under a data root, for messages."""
     if name == "rmb":
         return f"{name}/BoN_set/{next(iter(wanted))}.json or .json.gz"
     if name == "rm-bench":
@@ -74,7 +74,7 @@ def _files(name: str, wanted: Collection[str]) -> str:
 
 
 def _reward_bench(name: str, root: Path | None) -> list[Comparison]:
-    """All rows of RewardBench (a chosen and a rejected response) or RewardBench 2 (lists of them), in file order."""
+    """All rows of RewardBench (one response per side) or RewardBench 2 (lists of responses), in file order."""
     found = []
     for row in _table(name, root):
         chosen, rejected = (
@@ -97,14 +97,16 @@ def _table(name: str, root: Path | None) -> list[Row]:
     for shard in shards:
         published = re.search(r"-of-(\d+)", shard.name)
         if published and int(published[1]) != len(shards):
-            raise RequestError(f"data file {shard} is one of {int(published[1])}, found {len(shards)}; bring them all")
+            raise RequestError(
+                f"data file {shard} is one of {int(published[1])} shards, found {len(shards)}; all are needed"
+            )
     return [row for shard in shards for row in read_rows(shard)]
 
 
 def _rm_bench(wanted: Collection[Subtask], root: Path | None) -> Iterator[Comparison]:
-    """RM-Bench's rows by domain, each with three chosen and three rejected responses in the order of styles.
+    """RM-Bench's rows by domain, with three chosen and three rejected responses in the order of styles.
 
-    A domain comes from its own file, else from the total file, whose rows name their domain.
+    A domain is read from its own file if there is one, or else from the total file, whose rows name their domain.
     """
     rows: dict[Subtask, list[Row]] = defaultdict(list)
     files = {} if root is None else {part: root / "rm-bench" / f"{part.name}_filtered.json" for part in wanted}
@@ -129,14 +131,14 @@ def _rm_bench_comparison(row: Row, part: Subtask) -> Comparison:
     for side, responses in sides.items():
         if len(responses) != RM_BENCH_STYLES:
             raise RequestError(
-                f"{row.place}: column {side!r} must hold {RM_BENCH_STYLES} responses (concise, detailed plain text, "
+                f"{row.place}: column {side!r} must have {RM_BENCH_STYLES} responses (concise, detailed plain text, "
                 f"detailed markdown), found {len(responses)}"
             )
     return _comparison(row.text("prompt"), **sides, part=part, name=f"{part.name}/{row.label('id')}")
 
 
 def _rmb(wanted: Collection[Subtask], root: Path | None) -> Iterator[Comparison]:
-    """RMB's best-of-N rows, a file a task: the best response against every loser."""
+    """RMB's best-of-N rows, one file per task: the best response against every loser."""
     if root is None:
         raise RequestError(
             f"rmb is not on the hub; copy BoN_set from RMB_dataset of {RMB_SOURCE} to DIR/rmb/BoN_set and give "
@@ -156,10 +158,9 @@ def _rmb(wanted: Collection[Subtask], root: Path | None) -> Iterator[Comparison]
 def _rmb_comparison(row: Row, part: Subtask) -> Comparison:
     r"""One RMB row.
 
-    A conversation of one turn is a prompt, which the model's template joins to the answers. A template has room for one
-    prompt only, so a longer conversation is an HH-RLHF transcript,
-    `\n\nHuman: …\n\nAssistant: …\n\nHuman: …\n\nAssistant:`, and each answer follows it after a space: letter by letter
-    what the HH-RLHF template gives where it can.
+    The model's template joins a conversation of one turn with the answers. Templates take one prompt only, so a longer
+    conversation becomes an HH-RLHF transcript, `\n\nHuman: …\n\nAssistant: …\n\nHuman: …\n\nAssistant:`, followed by a
+    space and the answer. For one turn both give the same text with the HH-RLHF template.
     """
     turns = row.inners("conversation_input")
     for turn in turns:
@@ -191,7 +192,7 @@ def _comparison(
 
 
 def _numbered(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons, where an id came before with `#2`, `#3`, … behind it."""
+    """The comparisons, with `#2`, `#3`, … appended to repeated ids."""
     seen: Counter[str] = Counter()
     numbered = []
     for one in comparisons:

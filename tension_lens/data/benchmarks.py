@@ -1,7 +1,7 @@
-"""The one table of sub-tasks: of each data set its parts, their task type, and what the paper calls them.
+"""Sub-tasks of every dataset: their task type, and their names in the paper.
 
-Names are those in the published data. The paper (arXiv 2606.13209, appendix A) judges models on 25 sub-tasks, 17
-helpful and 8 harmless; what it leaves out has task type `unknown`, but for HH-RLHF and RMB, whose own names say it.
+Names are those of the published data. The paper (arXiv 2606.13209, appendix A) evaluates 25 sub-tasks, 17 helpful and 8
+harmless. All others have task type `unknown`, except those of HH-RLHF and RMB, whose names state their type.
 """
 
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from tension_lens.errors import RequestError
 
 @dataclass(frozen=True)
 class Subtask:
-    """A part of a data set that is judged on its own."""
+    """A part of a dataset that is evaluated separately."""
 
     benchmark: str
-    """The data set: `hh-rlhf`, `reward-bench`, `reward-bench-2`, `rm-bench` or `rmb`."""
+    """The dataset: `hh-rlhf`, `reward-bench`, `reward-bench-2`, `rm-bench` or `rmb`."""
     name: str
-    """Its name in the data: `alpacaeval-easy`, `Factuality`, `safety-refuse`; of RMB the path below `BoN_set`."""
+    """Its name in the data: `alpacaeval-easy`, `Factuality`, `safety-refuse`; for RMB the path below `BoN_set`."""
     task_type: str
-    """`helpful`, `harmless`, or `unknown` where the paper leaves it out."""
+    """`helpful`, `harmless`, or `unknown` if the paper does not use it."""
     paper: str | None = None
-    """What the paper's tables call it; None where they leave it out. Two sub-tasks are one `Math` in the paper."""
+    """Its name in the paper's tables; None if the paper does not use it. The paper merges two sub-tasks as `Math`."""
     section: str | None = None
-    """RewardBench: the section it counts towards."""
+    """RewardBench: its section."""
     weight: int | None = None
-    """RewardBench: how much it counts there. Prompts, but `math-prm`, which has 447, counts as much as the code."""
+    """RewardBench: its weight in the section, the number of prompts; `math-prm` (447) weighs as much as all code."""
 
 
 BENCHMARKS = ("reward-bench", "reward-bench-2", "rm-bench", "rmb")
@@ -117,19 +117,19 @@ PAPER_SUBTASKS: dict[str, str] = {
     for name, task_type in sorted({(one.paper, one.task_type) for one in SUBTASKS if one.paper is not None})
     if task_type == wanted
 }
-"""The paper's 25 sub-tasks and their task types, in the order of its tables: helpful before harmless, by name."""
+"""The paper's 25 sub-tasks and their task types in the order of its tables: helpful first, then by name."""
 
 
 def subtasks_of(benchmark: str) -> tuple[Subtask, ...]:
-    """The sub-tasks of a data set, in the order of the table."""
+    """The sub-tasks of a dataset, in the order of the table."""
     return tuple(one for one in SUBTASKS if one.benchmark == benchmark)
 
 
 def find_subtask(benchmark: str, name: str) -> Subtask:
-    """The sub-task of a data set by its name in the data.
+    """The sub-task of a dataset by its name in the data.
 
     Raises:
-        RequestError: if there is none of that name, naming those there are.
+        RequestError: if there is none of that name; the message lists the known names.
     """
     known = {one.name: one for one in subtasks_of(benchmark)}
     if name not in known:

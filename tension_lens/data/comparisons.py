@@ -1,35 +1,34 @@
-"""A comparison, HH-RLHF transcripts, and the template that turns a prompt and a response into a text."""
+"""Comparisons, HH-RLHF transcripts, and templates that turn a prompt and a response into a text."""
 
 from dataclasses import dataclass
 
 ASSISTANT_TURN = "\n\nAssistant:"
 HUMAN_TURN = "\n\nHuman:"
 HH_TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant: {response}"
-"""The transcript form of HH-RLHF, in which benchmarks are shown to a model that names no other template."""
+"""The format of HH-RLHF transcripts; the default template of benchmarks."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One item of preference data: a prompt with the responses people chose and those they rejected.
+    """One item of preference data: a prompt with chosen and rejected responses.
 
-    The text of a response is `prompt + response`, letter by letter, unless `templated`: then prompt and response are
-    bare and the model's template joins them.
+    The model's input is `prompt + response` verbatim, or, if `templated`, both joined by the model's template.
     """
 
     prompt: str
-    r"""What the responses answer; for a transcript everything up to and with the last `\n\nAssistant:`."""
+    r"""The prompt; for a transcript, the text up to and including the last `\n\nAssistant:`."""
     chosen: tuple[str, ...]
-    """Accepted responses, at least one."""
+    """Chosen responses, at least one."""
     rejected: tuple[str, ...]
     """Rejected responses, at least one."""
     subtask: str
-    """The part of the data the item belongs to, such as `harmless-base` or `xstest-should-refuse`."""
+    """The part of the dataset, such as `harmless-base` or `xstest-should-refuse`."""
     task_type: str
-    """`helpful`, `harmless`, or `unknown` where the data does not say."""
+    """`helpful`, `harmless` or `unknown`."""
     id: str
-    """Name of the item, unique in its source."""
+    """Identifier, unique in its dataset."""
     templated: bool = False
-    """Whether the model's template joins prompt and response."""
+    """Whether the model's template joins prompt and response; see the class."""
 
     def side(self, side: str) -> tuple[str, ...]:
         """The responses of one side, `chosen` or `rejected`."""
@@ -37,25 +36,22 @@ class Comparison:
 
 
 def split_transcript(text: str) -> tuple[str, str]:
-    r"""A transcript cut after its last `\n\nAssistant:` into (prompt, response).
-
-    A text without that marker has no prompt: ("", text).
-    """
+    r"""Split a transcript after its last `\n\nAssistant:` into (prompt, response); without that marker, ("", text)."""
     head, marker, response = text.rpartition(ASSISTANT_TURN)
     return head + marker, response
 
 
 def first_human_turn(text: str) -> str:
-    """What the human says first in a transcript, whitespace collapsed; the key that keeps splits apart."""
+    """The first human turn of a transcript, whitespace collapsed; the key by which data are split."""
     start = text.partition(HUMAN_TURN)[2] or text
     return " ".join(start.partition(ASSISTANT_TURN)[0].split())
 
 
 def transcript_flaw(chosen: str, rejected: str) -> str | None:
-    r"""Why a pair of HH-RLHF transcripts cannot be compared, or None if it can.
+    r"""The reason why two HH-RLHF transcripts are not a valid pair, or None.
 
-    Flaws: `identical` (chosen equals rejected), `empty_reply`, `prompts_differ` (the pair does not share the text up
-    to the last `\n\nAssistant:`), and `no_assistant_turn`.
+    Reasons: `identical`, `empty_reply`, `prompts_differ` (the texts up to the last `\n\nAssistant:` differ), and
+    `no_assistant_turn`.
     """
     if chosen == rejected:
         return "identical"
@@ -71,21 +67,21 @@ def transcript_flaw(chosen: str, rejected: str) -> str | None:
 
 
 def render(prompt: str, response: str, template: str) -> tuple[str, str]:
-    """The (prompt text, response text) whose concatenation a templated item shows to the model.
+    """The (prompt text, response text) of a templated item; the model's input is their concatenation.
 
-    Literal substitution: braces inside prompt or response mean nothing.
+    Substitution is literal: braces in prompt or response have no meaning.
     """
     before, _, after = template.partition("{response}")
     return before.replace("{prompt}", prompt), response + after
 
 
 def check_template(template: str) -> str:
-    """The template itself, if `{prompt}` stands once in it and `{response}` once, later.
+    """Return the template if it contains `{prompt}` once and then `{response}` once.
 
     Raises:
         ValueError: if it does not.
     """
     before, marker, after = template.partition("{response}")
     if not marker or before.count("{prompt}") != 1 or "{prompt}" in after or "{response}" in after:
-        raise ValueError(f"a template must hold {{prompt}} once and then {{response}} once, found {template!r}")
+        raise ValueError(f"a template must contain {{prompt}} once and then {{response}} once, found {template!r}")
     return template

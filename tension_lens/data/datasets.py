@@ -1,4 +1,4 @@
-"""From a data spec to comparisons: the embedded sample, HH-RLHF, the benchmarks, local files.
+"""Load the comparisons of a data spec: the embedded sample, HH-RLHF, benchmarks, local files.
 
 A spec is `NAME[:SUBSET[:SPLIT]]` or the path of a `.jsonl`, `.jsonl.gz`, `.json` or `.parquet` file.
 """
@@ -8,7 +8,8 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from tension_lens.constants import OBJECTIVES, require_one_of
@@ -30,7 +31,7 @@ SAMPLE_FOLDER = Path(__file__).parent / "sample"
 
 @dataclass(frozen=True)
 class Spec:
-    """A parsed data spec; `path` for a local file, else `name` with what was said of subset and split."""
+    """A parsed data spec: `path` of a local file, or `name` with subset and split, None if not given."""
 
     name: str
     subset: str | None = None
@@ -42,15 +43,15 @@ class Spec:
         """Read a data spec.
 
         Raises:
-            RequestError: if it names no known data set, subset or split.
+            RequestError: if the dataset, subset or split is unknown.
         """
         if text.endswith(FILE_SUFFIXES):
             return cls("file", path=Path(text))
         name, *rest = text.split(":")
         if name not in NAMES or len(rest) > 2:
             raise RequestError(
-                f"unknown data spec {text!r}; known are NAME[:SUBSET[:SPLIT]] with NAME one of {', '.join(NAMES)}, "
-                f"or the path of a file that ends in {', '.join(FILE_SUFFIXES)}"
+                f"unknown data spec {text!r}; must be NAME[:SUBSET[:SPLIT]] with NAME one of {', '.join(NAMES)}, "
+                f"or the path of a file ending in {', '.join(FILE_SUFFIXES)}"
             )
         subset, split = [*rest, None, None][:2]
         if subset is not None:
@@ -60,12 +61,12 @@ class Spec:
         return cls(name, subset, split)
 
     def with_defaults(self, subset: str = "mixed", split: str = DEFAULT_SPLIT) -> "Spec":
-        """The spec with subset and split filled in where they were not said.
+        """The spec with defaults for a missing subset and split.
 
-        A benchmark's `mixed` is `all` of it, and its one split stands for `test`.
+        For a benchmark, subset `mixed` becomes `all`, and the split is its only one.
 
         Raises:
-            RequestError: if `train` is to be filled in for a benchmark, which has nothing to train on.
+            RequestError: if the default split of a benchmark is `train`, which no benchmark has.
         """
         if self.path is not None:
             return self
@@ -90,16 +91,21 @@ def _subsets(name: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Comparisons as read, and the rows that could not be compared."""
+class Dataset:
+    """The comparisons of a data spec, and what is not in them."""
 
     comparisons: tuple[Comparison, ...]
-    dropped: dict[str, int]
-    """Rows left out, by reason."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Number of invalid rows, by reason."""
     missing: tuple[str, ...] = ()
-    """Parts of the data set that were asked for as part of a whole and are not there."""
+    """Requested parts of the dataset that were not found."""
+    spec: str = "unnamed"
+    """The data spec with its defaults filled in."""
 
-    @property
+    def __len__(self) -> int:
+        return len(self.comparisons)
+
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 over every field of every comparison, in order."""
         digest = hashlib.sha256()
@@ -108,35 +114,34 @@ class Source:
         return digest.hexdigest()
 
 
-def load(spec: Spec, data_root: Path | None = None, limit: int | None = None) -> Source:
-    """The comparisons that a data spec names.
+def load_comparisons(spec: str | Spec, data_root: Path | None = None, limit: int | None = None) -> Dataset:
+    """Load the comparisons of a data spec.
 
-    HH-RLHF's rows that cannot be compared are dropped and counted. A benchmark keeps every row, for its rules judge all
-    of them; so does a local file, which is the user's own.
+    Invalid rows of HH-RLHF are dropped and counted. Benchmarks and local files keep every row.
 
     Args:
-        spec: what to read; where it names no subset `mixed` (of a benchmark `all`), and no split `test`.
-        data_root: folder that mirrors the hub's files; None takes `TENSION_LENS_DATA`, and without that the hub.
-        limit: keep only the first so many.
+        spec: what to load; the default subset is `mixed` (of a benchmark `all`), the default split `test`.
+        data_root: folder that mirrors the hub's files; by default `TENSION_LENS_DATA`, or else the hub.
+        limit: keep only the first `limit` comparisons.
 
     Raises:
-        RequestError: if the data cannot be read or lacks what it must hold, naming file and row.
+        RequestError: if the data cannot be read or a row is invalid, naming file and row.
     """
     if limit is not None and limit < 1:
         raise RequestError(f"--limit must be at least 1, found {limit}")
-    spec = spec.with_defaults()
+    spec = (Spec.parse(spec) if isinstance(spec, str) else spec).with_defaults()
     if spec.path is not None:
-        source = Source(tuple(_local(spec.path)), {})
+        found = Dataset(tuple(_local(spec.path)))
     elif spec.name == "sample":
-        source = Source(tuple(_sample(str(spec.subset), str(spec.split))), {})
+        found = Dataset(tuple(_sample(str(spec.subset), str(spec.split))))
     elif spec.name == "hh-rlhf":
-        source = _hh_rlhf(str(spec.subset), str(spec.split), _root(data_root))
+        found = _hh_rlhf(str(spec.subset), str(spec.split), _root(data_root))
     else:
         comparisons, missing = load_benchmark(spec.name, str(spec.subset), _root(data_root))
-        source = Source(comparisons, {}, missing)
-    if not source.comparisons:
-        raise RequestError(f"data {spec} holds no comparison")
-    return Source(source.comparisons[:limit], source.dropped, source.missing)
+        found = Dataset(comparisons, missing=missing)
+    if not found.comparisons:
+        raise RequestError(f"data {spec} has no comparison")
+    return replace(found, comparisons=found.comparisons[:limit], spec=str(spec))
 
 
 def _root(data_root: Path | None) -> Path | None:
@@ -151,7 +156,7 @@ def _sample(objective: str, split: str) -> list[Comparison]:
     if objective == "mixed":
         helpful, harmless = _sample("helpful", split), _sample("harmless", split)
         if split == "train":
-            # Half of each: as many pairs as a single objective has, so that the three models train equally long.
+            # Half of each: the three models train on equally many pairs.
             helpful, harmless = helpful[: len(helpful) // 2], harmless[: len(harmless) // 2]
         return [comparison for pair in zip(helpful, harmless, strict=True) for comparison in pair]
     return list(_hh_comparisons(read_rows(SAMPLE_FOLDER / f"{objective}.{split}.jsonl.gz"), None, Counter()))
@@ -169,7 +174,7 @@ def _hh_comparisons(rows: Iterable[Row], subset: str | None, dropped: Counter[st
         yield Comparison(prompt, (reply,), (split_transcript(rejected)[1],), part, HH_TASK_TYPES[part], name)
 
 
-def _hh_rlhf(subset: str, split: str, root: Path | None) -> Source:
+def _hh_rlhf(subset: str, split: str, root: Path | None) -> Dataset:
     if subset in HH_TASK_TYPES:
         wanted = [subset]
     else:
@@ -189,9 +194,9 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Source:
         comparisons += _hh_comparisons(rows, part, dropped)
     if len(missing) == len(wanted):
         raise RequestError(
-            f"hh-rlhf:{subset}:{split} is not under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
+            f"hh-rlhf:{subset}:{split} not found under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
         )
-    return Source(tuple(comparisons), dict(dropped), tuple(missing))
+    return Dataset(tuple(comparisons), dict(dropped), tuple(missing))
 
 
 def _hh_file(root: Path, part: str, split: str) -> Path | None:
@@ -214,7 +219,7 @@ def _local(path: Path) -> Iterable[Comparison]:
 
 
 def _common_prompt(chosen: tuple[str, ...], rejected: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    r"""Transcripts that share their text up to the last `\n\nAssistant:`, cut there; other texts stay whole."""
+    r"""Prompt and responses of texts that agree up to their last `\n\nAssistant:`; else no prompt and whole texts."""
     cut = [split_transcript(text) for text in (*chosen, *rejected)]
     if len({prompt for prompt, _ in cut}) != 1:
         return "", chosen, rejected

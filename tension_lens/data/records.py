@@ -1,4 +1,4 @@
-"""Rows of preference data as they lie in a file or on the hub, with access that names the place of what is wrong."""
+"""Rows of preference data from files and from the hub; errors name the file, the row and the column."""
 
 import gzip
 import json
@@ -15,40 +15,40 @@ DATA_ROOT_VARIABLE = "TENSION_LENS_DATA"
 
 @dataclass(frozen=True)
 class Row:
-    """One row. Every access raises RequestError if the column is missing or holds something else."""
+    """One row. Every method raises RequestError if the column is missing or has another type."""
 
     place: str
-    """File and row number, or hub id and row number."""
+    """File or hub id, and row number; for messages."""
     number: int
-    """Its number in the file, from 0."""
+    """Row number in the file, from 0."""
     values: dict[str, Any]
 
     def value(self, column: str) -> Any:
-        """What stands in a column."""
+        """The value of a column."""
         if column not in self.values:
             found = ", ".join(map(str, self.values)) or "none"
             raise RequestError(f"{self.place}: column {column!r} is missing; found {found}")
         return self.values[column]
 
     def text(self, column: str) -> str:
-        """The string in a column."""
+        """The string of a column."""
         value = self.value(column)
         if not isinstance(value, str):
             raise RequestError(f"{self.place}: column {column!r} must be a string, found {type(value).__name__}")
         return self._whole(value, column)
 
     def texts(self, column: str) -> tuple[str, ...]:
-        """The strings in a column that must hold a list, at least one."""
-        return self._list_of_texts(column, "a list of strings")
+        """The strings of a column of non-empty lists."""
+        return self._list_of_texts(column, "a non-empty list of strings")
 
     def text_or_texts(self, column: str) -> tuple[str, ...]:
-        """The string in a column, or the strings of its list, at least one."""
+        """The string of a column, or the strings of its non-empty list."""
         if isinstance(self.value(column), str):
             return (self.text(column),)
-        return self._list_of_texts(column, "a string or a list of strings")
+        return self._list_of_texts(column, "a string or a non-empty list of strings")
 
     def label(self, column: str) -> str:
-        """The string or the integer in a column, as a string."""
+        """The string or integer of a column, as a string."""
         value = self.value(column)
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise RequestError(
@@ -57,27 +57,25 @@ class Row:
         return self._whole(str(value), column)
 
     def inner(self, column: str) -> "Row":
-        """The object in a column."""
+        """The object of a column."""
         value = self.value(column)
         if not isinstance(value, dict):
             raise RequestError(f"{self.place}: column {column!r} must be an object, found {type(value).__name__}")
         return Row(f"{self.place}, {column}", 0, value)
 
     def inners(self, column: str) -> list["Row"]:
-        """The objects in a column that must hold a list, at least one."""
+        """The objects of a column of non-empty lists."""
         value = self.value(column)
         if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
             raise RequestError(
-                f"{self.place}: column {column!r} must be a list of objects with at least one, found {_kind(value)}"
+                f"{self.place}: column {column!r} must be a non-empty list of objects, found {_kind(value)}"
             )
         return [Row(f"{self.place}, {column} {number}", number, one) for number, one in enumerate(value)]
 
     def _list_of_texts(self, column: str, must: str) -> tuple[str, ...]:
         value = self.value(column)
         if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
-            raise RequestError(
-                f"{self.place}: column {column!r} must be {must} with at least one, found {_kind(value)}"
-            )
+            raise RequestError(f"{self.place}: column {column!r} must be {must}, found {_kind(value)}")
         return tuple(self._whole(text, column) for text in value)
 
     def _whole(self, text: str, column: str) -> str:
@@ -85,7 +83,7 @@ class Row:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             where = f"{self.place}: column {column!r}"
-            raise RequestError(f"{where} holds half a character (a lone surrogate) at {error.start}") from error
+            raise RequestError(f"{where} has a lone surrogate at {error.start}") from error
         return text
 
 
@@ -96,7 +94,7 @@ def _kind(value: Any) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a `.jsonl`, `.json` (either of them also `.gz`) or `.parquet` file, at least one.
+    """The rows of a non-empty `.jsonl`, `.json` (both also `.gz`) or `.parquet` file.
 
     Raises:
         RequestError: if the file is missing, empty, truncated or malformed (naming the line).
@@ -111,29 +109,29 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_hub(hub_id: str, split: str, instead: str, **part: str) -> list[Row]:
-    """The rows of a data set on Hugging Face's hub.
+    """The rows of a dataset on Hugging Face's hub.
 
     Args:
         hub_id: owner/name.
-        split: the split's name there.
-        instead: the file under a data root that would hold these rows.
-        part: what `datasets.load_dataset` needs to find a part of the data set.
+        split: name of the split on the hub.
+        instead: the file under a data root that would hold the same rows; for messages.
+        part: arguments of `datasets.load_dataset` that name a part of the dataset.
 
     Raises:
-        RequestError: if they cannot be had, naming the file to bring instead.
+        RequestError: if they cannot be loaded, naming the file to provide instead.
     """
     import datasets
 
     name = " ".join((hub_id, *part.values()))
     try:
         rows = datasets.load_dataset(hub_id, split=split, **part).to_list()
-    except Exception as error:  # The hub's client raises many kinds; all mean that the data cannot be had.
+    except Exception as error:  # the hub's client raises many types
         raise RequestError(
             f"{name} cannot be read from the hub ({type(error).__name__}); give --data-root DIR or set "
-            f"{DATA_ROOT_VARIABLE} to a folder that holds {instead}"
+            f"{DATA_ROOT_VARIABLE} to a folder with {instead}"
         ) from error
     if not rows:
-        raise RequestError(f"{name} on the hub has no row in split {split}")
+        raise RequestError(f"{name} on the hub has no rows in split {split}")
     return _placed(rows, name)
 
 
@@ -158,12 +156,12 @@ def _json_rows(path: Path) -> list[Any]:
         except json.JSONDecodeError as error:
             raise RequestError(f"data file {path}, line {error.lineno}: malformed JSON: {error.msg}") from error
         except (ValueError, RecursionError) as error:
-            raise RequestError(f"data file {path}: JSON that cannot be read: {error}") from error
+            raise RequestError(f"data file {path}: invalid JSON: {error}") from error
         if not isinstance(rows, list):
-            raise RequestError(f"data file {path}: must hold a list of objects, found {type(rows).__name__}")
+            raise RequestError(f"data file {path}: must contain a list of objects, found {type(rows).__name__}")
         return rows
     rows = []
-    # Not splitlines(): JSON strings may hold characters such as U+2028 that it takes for line ends.
+    # Not splitlines(): it also splits at characters such as U+2028, which JSON strings may contain.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -181,5 +179,7 @@ def _parquet_rows(path: Path) -> list[Any]:
     try:
         rows: list[Any] = pq.read_table(path).to_pylist()
     except pa.ArrowException as error:
-        raise RequestError(f"data file {path} is not a whole parquet file: {' '.join(str(error).split())}") from error
+        raise RequestError(
+            f"data file {path} is not a complete parquet file: {' '.join(str(error).split())}"
+        ) from error
     return rows

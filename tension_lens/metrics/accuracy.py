@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from tension_lens.constants import CONFIDENCE
+from tension_lens.constants import ALPHA
 from tension_lens.errors import RequestError
 
 if TYPE_CHECKING:
@@ -46,6 +46,6 @@ def accuracy_of(correct: Sequence[float | int] | Float[np.ndarray, " item"]) -> 
     if not len(correct):
         raise RequestError("no item to take an accuracy of")
     share = float(np.mean(correct))
-    low, high = proportion_confint(share * len(correct), len(correct), alpha=1 - CONFIDENCE, method="wilson")
+    low, high = proportion_confint(share * len(correct), len(correct), alpha=ALPHA, method="wilson")
     # Rounding must not put the share outside its own interval where all items or none are right.
     return Accuracy(share, min(float(low), share), max(float(high), share), len(correct))

@@ -1,44 +1,76 @@
-"""Which forward pass runs which texts: the packed one, or the native one where it is asked for or a hook needs it."""
+"""Texts in batches, for the packed forward pass or for the native one where it is asked for or a hook needs it."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
 
 from tension_lens.console import tell
+from tension_lens.model.batch import Batch
+from tension_lens.model.conversion import HookedTransformer
 from tension_lens.model.hooks import demand
-from tension_lens.model.packing import Pack, packs, unshared
-from tension_lens.model.padding import Batch, batches
+from tension_lens.model.packing import packs, unshared
 from tension_lens.model.tokenization import TokenizedText
 
-if TYPE_CHECKING:
-    from tension_lens.model.reward_model import HookedRewardModel
+
+def padded(texts: Sequence[TokenizedText], pad_id: int, device: torch.device | str) -> Batch:
+    """Texts as one batch for the native forward, padded on the right with `pad_id`, which no real token sees."""
+    width = max(len(text.ids) for text in texts)
+    tokens = torch.full((len(texts), width), pad_id)
+    for number, text in enumerate(texts):
+        tokens[number, : len(text.ids)] = torch.tensor(text.ids)
+    rows = tuple(number * width + np.arange(len(text.ids)) for number, text in enumerate(texts))
+    return Batch(tuple(texts), tokens.to(device), rows)
+
+
+def padded_batches(
+    texts: Sequence[TokenizedText], token_budget: int, pad_id: int, device: torch.device | str
+) -> Iterator[Batch]:
+    """Texts in native batches of at most `token_budget` tokens, padding included, longest first.
+
+    A text longer than the budget is a batch of its own.
+    """
+    group: list[TokenizedText] = []
+    for text in sorted(texts, key=lambda text: -len(text.ids)):
+        if group and (len(group) + 1) * len(group[0].ids) > token_budget:
+            yield padded(group, pad_id, device)
+            group = []
+        group.append(text)
+    if group:
+        yield padded(group, pad_id, device)
 
 
 @cache
 def _say_once(reason: str) -> None:
-    tell(f"note: {reason} needs HookedTransformer's own forward pass, which is slower; it is taken while this lasts")
+    tell(f"note: {reason} needs HookedTransformer's own forward pass, which is slower; it is used as long as needed")
 
 
 def plan(
-    models: "Sequence[HookedRewardModel]", texts: Sequence[TokenizedText], token_budget: int
-) -> Iterator[Batch | Pack]:
-    """Texts in batches that all of some models can run: packs, or padded batches where a model needs the native pass.
+    networks: Sequence[HookedTransformer],
+    texts: Sequence[TokenizedText],
+    token_budget: int,
+    *,
+    pad_id: int,
+    device: torch.device,
+    native: bool,
+) -> Iterator[Batch]:
+    """Texts in batches that each of some networks can run.
 
-    A model needs it if its engine is `native`, or as long as it has a hook that the packed pass does not serve: that is
-    asked anew before every pack, and said once on stderr. As long as other people's hooks are on points that the packed
-    pass does serve, packs share nothing between texts.
+    Batches are packed, unless `native` is set or a network has a hook that only the native forward serves. Hooks are
+    examined before every batch; a switch is reported once on stderr. As long as other people's hooks are on points that
+    the packed forward serves, batches share nothing between texts.
     """
-    first = models[0]
-    if any(model.engine == "native" for model in models):
-        yield from batches(texts, token_budget, first.pad_id, first.device)
+    if native:
+        yield from padded_batches(texts, token_budget, pad_id, device)
         return
-    for pack in packs(texts, token_budget, first.device):
-        demands = [demand(model.hooked) for model in models]
+    for pack in packs(texts, token_budget, device):
+        demands = [demand(network) for network in networks]
         reasons = [one.native for one in demands if one.native is not None]
         if not reasons and not any(one.by_text for one in demands):
             yield pack
             continue
         if reasons:
             _say_once(reasons[0])
-        for batch in batches(pack.texts, token_budget, first.pad_id, first.device):
-            yield batch if reasons else unshared(batch.texts, first.device)
+        for batch in padded_batches(pack.texts, token_budget, pad_id, device):
+            yield batch if reasons else unshared(batch.texts, device)

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: their card, their Hugging Face model, their tokenizer, each refused by name if unfit."""
+"""Checkpoints on disk: their card, their Hugging Face model, their tokenizer."""
 
 import json
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from tension_lens.model.tokenization import TextTokenizer
 
 @dataclass(frozen=True)
 class RewardModelCard:
-    """What `reward_model.json` says of a checkpoint; the defaults stand for a plain Hugging Face checkpoint."""
+    """The content of `reward_model.json`; the defaults are for a plain Hugging Face checkpoint."""
 
     template: str = HH_TEMPLATE
     """How a benchmark's prompt and response become one text."""
@@ -29,6 +29,11 @@ class RewardModelCard:
     backbone: str | None = None
     data: str | None = None
     """The data spec it was trained on."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Backbone, seed and objective."""
+        return {"backbone": self.backbone, "seed": self.seed, "objective": self.objective}
 
     @classmethod
     def load(cls, folder: Path) -> "RewardModelCard":
@@ -58,7 +63,7 @@ class RewardModelCard:
 
 @contextmanager
 def quiet_transformers() -> Any:
-    """Mutes transformers' loading report, which speaks of what is checked here with errors of our own."""
+    """Mutes transformers' loading report; missing weights are checked here, with errors of our own."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -74,7 +79,7 @@ def quiet_transformers() -> Any:
 
 
 def resolve_model(model: str) -> Path:
-    """The folder of a model: the path itself, or where the hub's files of that id lie once fetched.
+    """The folder of a model: the path itself, or the local copy of the hub's files.
 
     Raises:
         RequestError: if it is neither a checkpoint folder nor an id that the hub (or its cache) has.
@@ -97,11 +102,11 @@ def resolve_model(model: str) -> Path:
 def load_hugging_face(folder: Path, head_seed: int | None = None) -> Any:
     """The sequence-classification model in a folder, float32, on the CPU, every weight from the checkpoint.
 
-    A folder without a value head is an error unless `head_seed` is given: then the head is drawn, after seeding.
+    A folder without a value head is an error unless `head_seed` is given: then the head is drawn with that seed.
 
     Raises:
-        RequestError: if the architecture is not supported, there are no safetensors weights, the score head is missing
-            or has not one label, or any other weight is missing.
+        RequestError: if the architecture is not supported, there are no safetensors weights, the model has not one
+            label, or the score head or any other weight is missing.
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
@@ -164,6 +169,6 @@ def load_tokenizer(folder: Path, card: RewardModelCard, config: Any) -> TextToke
             f"the tokenizer in {folder}, or its pad token, has ids up to {max(*ids, pad_token_id or 0)}, "
             f"the model embeds {config.vocab_size} tokens"
         )
-    # An appended EOS is read only where it is not the pad token; elsewhere no token before it can see it.
+    # An appended EOS matters only where the reward is read at it, so only where it is not the pad token.
     append = card.eos_appended and tokenizer.eos_token_id is not None and tokenizer.eos_token_id != pad_token_id
     return TextTokenizer(tokenizer, card.template, pad_token_id, append)

@@ -1,8 +1,8 @@
 """From a Hugging Face reward model's config and weights to those of a HookedTransformer with the value head.
 
-The one place that knows how architectures differ in their configs. Weights go through TransformerLens' own GPT-2 and
-Llama converters, unfolded and uncentred, so that every activation is the one Hugging Face computes. The value head
-stands where the unembedding stood (`d_vocab_out=1`): the model's "logit" is the reward.
+Only this module knows how the configs of architectures differ. Weights go through TransformerLens' own GPT-2 and Llama
+converters, without folding or centring, so that every activation is the one Hugging Face computes. The value head takes
+the place of the unembedding (`d_vocab_out=1`): the model's "logit" is the reward.
 """
 
 import warnings
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from tension_lens.constants import ACTIVATION_FUNCTIONS
 from tension_lens.errors import RequestError
+
+__all__ = ["HookedTransformer", "hooked_config", "require_supported", "to_hooked"]
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -69,7 +71,7 @@ def _llama_config(hf: Any) -> dict[str, Any]:
 
 
 def require_supported(hf_config: Any) -> None:
-    """Check that the checkpoint's architecture is one of those this toolkit hooks.
+    """Check that the checkpoint's architecture is supported.
 
     Raises:
         RequestError: naming the architecture found and the supported ones.

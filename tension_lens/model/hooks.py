@@ -1,4 +1,4 @@
-"""The uniform hook interface: where a neuron is read and written, the same for GPT-2 and SmolLM2.
+"""The uniform hook interface: reading and writing MLP neurons, the same for GPT-2 and SmolLM2.
 
 Sites of an MLP neuron (`W` act on the normalised residual stream x):
 
@@ -7,32 +7,28 @@ Sites of an MLP neuron (`W` act on the normalised residual stream x):
 | `post` | act(W_in x + b)     | act(W_gate x) · (W_in x)  |
 | `gate` | act(W_in x + b)     | act(W_gate x)             |
 
-`post` is TransformerLens' `blocks.{l}.mlp.hook_post`. What the final norm divides by can be read too. Beside the packed
-forward, which calls hook points by name, no other module names one.
+`post` is TransformerLens' `blocks.{l}.mlp.hook_post`. The divisor of the final norm can be read too. No other module
+names hook points, except the packed forward, which calls them.
 
-What this module reads and writes at the sites concerns every token for itself. The native forward shows it activations
-[batch, pos, d_mlp], the packed one [1, row, d_mlp] with a row for each distinct token. Hooks of others may lean on
-batch and position: where they are on points that the packed forward computes, it shares nothing between texts and shows
-them [text, pos, width], padded with zeros; where they are elsewhere, the native forward is taken.
+Hooks of this module treat every token alike. The native forward shows them activations [batch, pos, d_mlp], the packed
+one [1, row, d_mlp] with a row for each distinct token. Hooks of others may depend on batch and position: if they are on
+points that the packed forward computes, it shares nothing between texts and shows [text, pos, width] padded with zeros;
+otherwise the native forward is used.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from tension_lens.constants import SITES, require_one_of
-
-if TYPE_CHECKING:
-    from transformer_lens import HookedTransformer
+from tension_lens.model.conversion import HookedTransformer
 
 Read = Callable[[int, Float[Tensor, "batch pos d_mlp"]], None]
-
-
 PACKED_POINTS = (
     "hook_embed",
     "hook_pos_embed",
@@ -45,11 +41,11 @@ PACKED_POINTS = (
     ".hook_mlp_out",
     ".hook_resid_post",
 )
-"""The hook points that the packed forward computes and calls, as their names end."""
+"""Endings of the names of the hook points that the packed forward computes and calls."""
 
 
 class _TokenwiseHook:
-    """A PyTorch hook that treats every token alike, wherever it stands."""
+    """A PyTorch hook that treats every token alike, whatever its position."""
 
     def __init__(self, function: Callable[[Tensor], Tensor | None], reads: bool) -> None:
         self.function, self.reads = function, reads
@@ -60,7 +56,7 @@ class _TokenwiseHook:
 
 @contextmanager
 def _hooked(point: torch.nn.Module, function: Callable[[Tensor], Tensor | None], reads: bool = False) -> Iterator[None]:
-    # A plain PyTorch hook has a handle of its own, so leaving removes this hook and no other.
+    # A PyTorch hook has its own handle, so leaving the context removes this hook only.
     handle = point.register_forward_hook(_TokenwiseHook(function, reads))
     try:
         yield
@@ -70,16 +66,16 @@ def _hooked(point: torch.nn.Module, function: Callable[[Tensor], Tensor | None],
 
 @dataclass(frozen=True)
 class Demand:
-    """What the hooks on a model need of a forward pass."""
+    """What the hooks on a model require of a forward pass."""
 
     native: str | None
-    """What only the native one can serve: a hook elsewhere than on PACKED_POINTS, or folded norms; None if nothing."""
+    """Why the native one is needed: a hook that is not on PACKED_POINTS, or folded norms; None if it is not."""
     by_text: bool
-    """Whether there are hooks of others, which must be shown activations as [text, pos, width]."""
+    """Whether there are hooks of others, which must see activations as [text, pos, width]."""
 
 
-def demand(model: "HookedTransformer") -> Demand:
-    """What the hooks that are on a model now need."""
+def demand(model: HookedTransformer) -> Demand:
+    """What the hooks that are now on a model require."""
     if model.cfg.normalization_type not in ("LN", "RMS"):
         return Demand(f"normalization {model.cfg.normalization_type}", False)
     by_text = False
@@ -92,23 +88,22 @@ def demand(model: "HookedTransformer") -> Demand:
 
 
 def is_read(mlp: torch.nn.Module) -> bool:
-    """Whether a reader wants the activations of this MLP, at every token."""
+    """Whether a reader needs the activations of this MLP at every token."""
     hooks = [hook for point in mlp.children() for hook in point._forward_hooks.values()]
     return any(hook.reads for hook in hooks if isinstance(hook, _TokenwiseHook))
 
 
-def _reads_before_activation(model: "HookedTransformer", site: str) -> bool:
+def _reads_before_activation(model: HookedTransformer, site: str) -> bool:
     return require_one_of("site", site, SITES) == "gate" and model.cfg.gated_mlp
 
 
 @contextmanager
-def reading(model: "HookedTransformer", site: str, read: Read) -> Iterator[None]:
+def reading(model: HookedTransformer, site: str, read: Read) -> Iterator[None]:
     """While the context lasts, every forward pass calls `read(layer, activations)` once a layer.
 
-    Activations are Float[Tensor, "batch pos d_mlp"] at the site; in the packed forward batch is 1 and positions are the
-    rows of the `Pack`. At `post` (and at `gate` of GPT-2) replacements that
-    entered before are seen; at `gate` of a gated MLP the activation is the one the network computes, since replacements
-    are written behind it. The tensor may be reused by the model: copy what is to be kept.
+    Activations are Float[Tensor, "batch pos d_mlp"] at the site; flattened to [row, d_mlp] their rows are those of
+    `Batch.rows`. At `post` (and at `gate` of GPT-2) replacements that entered before are visible; at `gate` of a gated
+    MLP they are not, since they are written after it. The model may reuse the tensor: copy what is kept.
     """
     with ExitStack() as stack:
         for layer, block in enumerate(model.blocks):
@@ -129,9 +124,9 @@ def _reader(read: Read, layer: int, activation: Callable[[Tensor], Tensor] | Non
 
 @contextmanager
 def reading_final_scale(
-    model: "HookedTransformer", read: Callable[[Float[Tensor, "batch pos 1"]], None]
+    model: HookedTransformer, read: Callable[[Float[Tensor, "batch pos 1"]], None]
 ) -> Iterator[None]:
-    """While the context lasts, every forward pass calls `read` with what the final norm divides by at every token.
+    """While the context lasts, every forward pass calls `read` with the divisor of the final norm at every token.
 
     √(variance + eps) of the residual stream for a LayerNorm, √(mean square + eps) for an RMSNorm.
     """
@@ -143,12 +138,11 @@ Replacement = tuple[Int[Tensor, "neuron"], Float[Tensor, "neuron"]]
 
 
 @contextmanager
-def replacing(model: "HookedTransformer", site: str, replacements: Mapping[int, Replacement]) -> Iterator[None]:
+def replacing(model: HookedTransformer, site: str, replacements: Mapping[int, Replacement]) -> Iterator[None]:
     """While the context lasts, given neurons hold given values at the site, at every position.
 
-    `replacements[layer]` = (indices, values). The MLP's output is that of the changed activations: at `gate` of a gated
-    MLP a neuron passes on value · (W_in x), at every other site the value itself. Contexts nest; the inner one wins
-    where both name a neuron.
+    `replacements[layer]` = (indices, values). At `gate` of a gated MLP a neuron passes on value · (W_in x), elsewhere
+    the value itself. Contexts nest; the inner one wins where both name a neuron.
     """
     with ExitStack() as stack:
         for layer, (index, values) in replacements.items():

@@ -1,4 +1,4 @@
-"""Attention over the rows of a pack: spans of like shape are computed together, in one call of PyTorch's attention."""
+"""Attention over a packed batch: spans of similar shape are computed in one call of PyTorch's attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ from torch import Tensor
 Span = tuple[Int[np.ndarray, "_"], int]
 """(rows, n): the last n rows attend, each to itself and the rows before it."""
 CALL_COST = {"cpu": 1e6, "cuda": 1e9}
-"""What a call costs beside its work, in multiply-adds: spans are padded to one shape where that wastes less."""
+"""Overhead of a call, in multiply-adds: spans are padded to one shape where that wastes less."""
 
 
 @dataclass(frozen=True)
 class SpanGroup:
-    """Spans of like shape, padded on the right to one."""
+    """Spans of similar shape, padded on the right to one."""
 
     queries: Int[Tensor, "span query"]
     keys: Int[Tensor, "span key"]
-    """Rows; where a span is shorter than the others, its first row stands."""
+    """Rows; a span that is shorter than the others is filled with its first row."""
     mask: Bool[Tensor, "span 1 query key"] | None
-    """Which keys a query sees; None where query i sees the keys up to i."""
+    """Which keys a query sees; None if query i sees the keys up to i."""
     places: Int[Tensor, " row"] | None
-    """Of the flattened queries those that are no padding; None for all."""
+    """Of the flattened queries those that are not padding; None for all."""
     targets: Int[Tensor, " row"]
     """Their rows."""
 
 
 def _shapes(spans: Sequence[Span], free: float) -> list[list[Span]]:
-    """Spans in groups: one more joins where the padding this adds is less than `free` query-key products."""
+    """Spans in groups; a span joins a group if that adds less than `free` query-key products of padding."""
     groups: list[list[Span]] = []
     longest = queries = 0
     for rows, n in sorted(spans, key=lambda span: (len(span[0]), span[1])):
@@ -49,7 +49,7 @@ def group_spans(spans: Sequence[Span], width: int, device: torch.device) -> list
     """Spans as groups to compute.
 
     Args:
-        spans: of the pack.
+        spans: of the batch.
         width: heads · d_head, the work of one query-key product.
         device: where to compute.
     """
@@ -57,8 +57,8 @@ def group_spans(spans: Sequence[Span], width: int, device: torch.device) -> list
     for group in _shapes(spans, CALL_COST.get(device.type, CALL_COST["cuda"]) / width):
         counts = np.array([n for _, n in group])
         lengths = np.array([len(rows) for rows, _ in group])
-        # Beyond a span's end stands a row of its own text: no query that is kept sees it, and what is infinite or not
-        # a number in one text stays there.
+        # A span is filled with a row of its own text. No kept query sees it, and values that are infinite or not
+        # numbers stay within their text.
         first = np.array([rows[0] for rows, _ in group])[:, None]
         keys, queries = first.repeat(lengths.max(), axis=1), first.repeat(counts.max(), axis=1)
         for number, (rows, n) in enumerate(group):
@@ -67,8 +67,8 @@ def group_spans(spans: Sequence[Span], width: int, device: torch.device) -> list
         kept = np.arange(queries.shape[1]) < counts[:, None]
         mask = None
         if 3 * queries.shape[1] >= 2 * keys.shape[1]:
-            # Without a mask PyTorch leaves out what lies after a query, half of the work, which pays for the queries
-            # of rows that are computed elsewhere.
+            # Without a mask PyTorch skips the keys after a query. That halves the work, which outweighs the queries of
+            # rows that are computed elsewhere.
             queries, positions = keys, np.arange(keys.shape[1])
             kept = (positions >= (lengths - counts)[:, None]) & (positions < lengths[:, None])
         else:
@@ -86,9 +86,9 @@ def attend(
     keys_values: Float[Tensor, "row two_kv_heads d_head"],
     scale: float,
 ) -> Float[Tensor, "row head_d_head"]:
-    """softmax(q · k · scale) · v for the queries of every group; rows that no group has stay undefined.
+    """softmax(q · k · scale) · v for the queries of every group; rows outside all groups are undefined.
 
-    `keys_values` holds the heads of the keys, then those of the values; each serves heads / kv_heads queries.
+    `keys_values` holds the heads of the keys, then those of the values; each is used by heads / kv_heads queries.
     """
     heads, half = queries.shape[1], keys_values.shape[1] // 2
     result = queries.new_empty(queries.shape[0], heads * queries.shape[2])

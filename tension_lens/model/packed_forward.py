@@ -1,9 +1,9 @@
 """The packed forward: a HookedTransformer's own weights and hook points, every distinct token computed once.
 
-All tokens of a pack go through the linear layers as one matrix; attention alone knows which token sees which. Computes
-what `HookedTransformer` computes, up to rounding, for the two architectures that `architectures` converts. It calls the
-hook points of `hooks.PACKED_POINTS`, with activations Float[Tensor, "1 row width"], or Float[Tensor, "text pos width"]
-padded with zeros where the pack is `by_text`.
+All tokens of a packed batch pass through the linear layers as one matrix; only attention knows which token sees which.
+Computes what `HookedTransformer` computes, up to rounding, for the architectures of `conversion`. It calls the hook
+points of `hooks.PACKED_POINTS` with activations Float[Tensor, "1 row width"], or Float[Tensor, "text pos width"] padded
+with zeros where the batch is `by_text`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tension_lens.model.batch import Batch, Packing
 from tension_lens.model.hooks import is_read
 from tension_lens.model.packed_attention import SpanGroup, attend, group_spans
-from tension_lens.model.packing import Pack
 
 functional = torch.nn.functional
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
     "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
 }
-"""As TransformerLens computes them, each in one pass over memory; the argument is not used again."""
+"""As TransformerLens computes them, each in one pass over memory; they may overwrite their argument."""
 
 
 def _projected(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -33,7 +33,7 @@ def _projected(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class PackedForward:
-    """What the packed forward keeps of one HookedTransformer: the attention weights of each layer as one matrix."""
+    """What the packed forward caches of one HookedTransformer: the attention weights of each layer as one matrix."""
 
     def __init__(self, hooked: Any) -> None:
         self.hooked = hooked
@@ -42,7 +42,7 @@ class PackedForward:
         self._made: dict[Any, tuple[Any, Any]] = {}
 
     def _kept(self, key: Any, sources: Sequence[Tensor], make: Callable[[], Any]) -> Any:
-        # Made at the first use, and again when the model's weights were changed or moved.
+        # Made at first use, and again when the model's weights have changed or moved.
         state = [(one.data_ptr(), one._version) for one in sources]
         if key not in self._made or self._made[key][0] != state:
             self._made[key] = (state, make())
@@ -79,7 +79,7 @@ class PackedForward:
             found = attn.calculate_sin_cos_rotary(
                 self.cfg.rotary_dim, self.cfg.n_ctx, base=self.cfg.rotary_base, dtype=embedding.dtype
             )
-            # The angles of the first half are those of the second.
+            # Both halves have the same angles.
             return [one[:, None, : self.cfg.rotary_dim // 2].to(embedding.device) for one in found]
 
         sin, cos = self._kept("rotary", [embedding], every_position)
@@ -87,24 +87,23 @@ class PackedForward:
 
 
 class PackedRun:
-    """One pack on its way through one model; the layout is made once for all its passes."""
+    """One packed batch in one network; the layout for attention is made once for all forward passes over the batch."""
 
-    def __init__(self, forward: PackedForward, pack: Pack) -> None:
+    def __init__(self, forward: PackedForward, batch: Batch, packing: Packing) -> None:
         self.forward, self.hooked, self.cfg = forward, forward.hooked, forward.cfg
-        self.pack = pack
+        self.batch, self.packing = batch, packing
         self.last = self.cfg.n_layers - 1
-        device = pack.tokens.device
-        self.rotation = forward.rotation(pack.positions)
+        device = batch.tokens.device
+        self.rotation = forward.rotation(packing.positions)
         width = self.cfg.n_heads * self.cfg.d_head
-        self.groups = group_spans(pack.spans, width, device)
-        pooled = pack.pooled()
-        self.pooled = torch.from_numpy(pooled).to(device)
-        at_pooled = [(rows[: text.pooled + 1], 1) for rows, text in zip(pack.rows, pack.texts, strict=True)]
-        self.pooled_groups = group_spans(at_pooled, width, device)
+        self.groups = group_spans(packing.spans, width, device)
+        prefixes = [rows[: text.pooled + 1] for rows, text in zip(packing.rows, batch.texts, strict=True)]
+        self.pooled = torch.tensor([int(rows[-1]) for rows in prefixes], device=device)
+        self.pooled_groups = group_spans([(rows, 1) for rows in prefixes], width, device)
 
-        self.text_of_row = torch.zeros_like(pack.positions)
-        if pack.by_text:
-            for number, rows in enumerate(pack.rows):
+        self.text_of_row = torch.zeros_like(packing.positions)
+        if packing.by_text:
+            for number, rows in enumerate(packing.rows):
                 self.text_of_row[torch.from_numpy(rows)] = number
 
     # What a block does
@@ -113,11 +112,11 @@ class PackedRun:
         if not point._forward_hooks:
             return values
         changed: Tensor
-        if not self.pack.by_text:
+        if not self.packing.by_text:
             changed = point(values[None])[0]
             return changed
-        place = (self.text_of_row, self.pack.positions)
-        shown = values.new_zeros(len(self.pack.texts), int(self.pack.positions.max()) + 1, values.shape[1])
+        place = (self.text_of_row, self.packing.positions)
+        shown = values.new_zeros(len(self.batch.texts), int(self.packing.positions.max()) + 1, values.shape[1])
         shown[place] = values
         changed = point(shown)
         return changed[place]
@@ -125,7 +124,7 @@ class PackedRun:
     def _added(
         self, residual: Float[Tensor, "row d_model"], point: Any, x: Tensor, weight: Tensor, bias: Tensor
     ) -> Float[Tensor, "row d_model"]:
-        """Residual + (x · weight + bias), what is added going through a hook point."""
+        """Residual + (x · weight + bias); the sum in brackets passes through a hook point."""
         if point._forward_hooks:
             return residual + self._called(point, torch.addmm(bias, x, weight))
         result = torch.addmm(residual, x, weight)
@@ -149,9 +148,9 @@ class PackedRun:
 
     def embedded(self) -> Float[Tensor, "row d_model"]:
         """The residual stream that enters the first block."""
-        residual = self._called(self.hooked.hook_embed, self.hooked.W_E[self.pack.tokens])
+        residual = self._called(self.hooked.hook_embed, self.hooked.W_E[self.batch.tokens])
         if self.cfg.positional_embedding_type == "standard":
-            residual = residual + self._called(self.hooked.hook_pos_embed, self.hooked.W_pos[self.pack.positions])
+            residual = residual + self._called(self.hooked.hook_pos_embed, self.hooked.W_pos[self.packing.positions])
         return residual
 
     def attended(
@@ -202,16 +201,21 @@ class PackedRun:
 
     @torch.no_grad()
     def activate(self) -> None:
-        """Run every token up to the last layer's activations, for the hooks that read them."""
+        """Run every token up to the last layer's activations, for hooks that read them."""
         middle = self.attended(0, self.embedded())
         for layer in range(self.last):
             middle = self.attended(layer + 1, self.written(layer, middle, self.post(layer, middle)))
         self.post(self.last, middle)
 
     @torch.no_grad()
-    def middles(self, layers: Collection[int]) -> dict[int, Float[Tensor, "row d_model"]]:
-        """The residual stream before the MLP of each of some layers: where `rewards` can set in."""
-        found = {}
+    def middles(self, layers: Collection[int]) -> dict[int, Float[Tensor, "row d_model"] | None]:
+        """The residual stream before the MLP of each of some layers, from which `rewards` can continue.
+
+        None where hooks of others are present, which must be called once for every forward pass.
+        """
+        if self.packing.by_text:
+            return dict.fromkeys(layers)
+        found: dict[int, Tensor | None] = {}
         residual = self.embedded()
         for layer in range(max(layers) + 1):
             middle = self.attended(layer, residual)
@@ -225,9 +229,9 @@ class PackedRun:
     def rewards(self, layer: int = 0, middle: Float[Tensor, "row d_model"] | None = None) -> Float[Tensor, " text"]:
         """The reward of each text at its pooled token, float32, from the MLP of `layer` on.
 
-        What the last layer computes of other tokens no reward depends on, so it is left out unless hooks see it.
+        In the last layer only the pooled tokens are computed, unless a hook reads it: no reward depends on the others.
         """
-        whole = self.pack.by_text or is_read(self.hooked.blocks[self.last].mlp)
+        whole = self.packing.by_text or is_read(self.hooked.blocks[self.last].mlp)
         if middle is None:
             layer, middle = 0, self.attended(0, self.embedded(), self.last == 0 and not whole)
         elif layer == self.last and not whole:

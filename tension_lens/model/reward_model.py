@@ -1,10 +1,10 @@
-"""HookedRewardModel: a HookedTransformer with the value head attached, proven equal to Hugging Face when loaded."""
+"""HookedRewardModel: a HookedTransformer with the value head attached, checked against Hugging Face when loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,16 +12,23 @@ from torch import Tensor
 
 from tension_lens.artifacts.files import sha256_of_files
 from tension_lens.constants import ENGINES, require_one_of
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
+from tension_lens.model.batch import Batch
 from tension_lens.model.batching import plan
 from tension_lens.model.checkpoints import RewardModelCard, load_hugging_face, load_tokenizer, resolve_model
+from tension_lens.model.conversion import HookedTransformer, to_hooked
 from tension_lens.model.packed_forward import PackedForward, PackedRun
-from tension_lens.model.packing import Pack
-from tension_lens.model.padding import DEFAULT_TOKEN_BUDGET, Batch
-from tension_lens.model.tokenization import TextTokenizer, TokenizedText, pooled_position
-
-if TYPE_CHECKING:
-    from transformer_lens import HookedTransformer
+from tension_lens.model.tokenization import (
+    DEFAULT_MAX_LENGTH,
+    DEFAULT_TOKEN_BUDGET,
+    LongPolicy,
+    TextTokenizer,
+    TokenizedData,
+    TokenizedText,
+    pooled_position,
+    tokenize,
+)
 
 PARITY_TOLERANCE = 1e-4
 """Largest absolute difference from Hugging Face's rewards, in float32, at which a model is accepted."""
@@ -33,7 +40,7 @@ PROBE_TEXTS = (
     "\n\nAssistant: Gladly: is it the ships or the water that you want to hear of first?",
     "Short.",
 )
-"""What every model is tried on when it is loaded: different lengths, so that padding is tried too."""
+"""Every model is checked on these texts when it is loaded; their lengths differ, so that padding is checked too."""
 
 
 @torch.no_grad()
@@ -57,10 +64,10 @@ def hugging_face_rewards(
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` as CUDA where there is one, else the CPU; any other name as PyTorch knows it.
+    """The device of that name; `auto` is CUDA where available, else the CPU.
 
     Raises:
-        RequestError: if PyTorch does not know it or has no such device.
+        RequestError: if PyTorch has no such device.
     """
     try:
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -70,12 +77,34 @@ def pick_device(device: str) -> torch.device:
         raise RequestError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
+class NativeRun:
+    """One padded batch in HookedTransformer's own forward pass, with the interface of `PackedRun`."""
+
+    def __init__(self, hooked: HookedTransformer, batch: Batch) -> None:
+        self.hooked, self.batch = hooked, batch
+
+    @torch.no_grad()
+    def activate(self) -> None:
+        """Run every token, for hooks that read activations."""
+        self.hooked(self.batch.tokens)
+
+    def middles(self, layers: Collection[int]) -> dict[int, Float[Tensor, "row d_model"] | None]:
+        """None for each layer: the native forward always starts at the first one."""
+        return dict.fromkeys(layers)
+
+    @torch.no_grad()
+    def rewards(self, layer: int = 0, middle: Float[Tensor, "row d_model"] | None = None) -> Float[Tensor, " text"]:
+        """The reward of each text at its pooled token, float32."""
+        rewards: Tensor = self.hooked(self.batch.tokens)[..., 0].float().flatten()[self.batch.pooled()]
+        return rewards
+
+
 @dataclass(frozen=True, eq=False)
 class HookedRewardModel:
-    """A reward model whose every activation can be read and written through TransformerLens hooks."""
+    """A reward model whose activations can be read and written through TransformerLens hooks."""
 
-    hooked: "HookedTransformer"
-    """The network; the value head stands at `unembed`, so `hooked(tokens)[..., 0]` is the reward at every token."""
+    hooked: HookedTransformer
+    """The network; its `unembed` is the value head, so `hooked(tokens)[..., 0]` is the reward at every token."""
     tokenizer: TextTokenizer
     card: RewardModelCard
     name: str
@@ -85,7 +114,7 @@ class HookedRewardModel:
     parity: float
     """Largest absolute difference from Hugging Face's rewards on the probe texts, in float32, by either engine."""
     engine: str = "fast"
-    """Which forward pass runs texts: `fast`, the packed one, where no hook needs the other; or `native`."""
+    """The forward pass: `fast`, the packed one wherever no hook needs the other, or `native`."""
 
     @classmethod
     def from_pretrained(
@@ -102,14 +131,12 @@ class HookedRewardModel:
             model: folder or hub id of a GPT-2 or Llama (SmolLM2) sequence-classification checkpoint with one label.
             device: `auto`, `cpu`, `cuda`, …
             dtype: `float32`, `bfloat16` or `float16`, for everything after the check.
-            headless: take a backbone without value head (to compare activations); its rewards mean nothing.
+            headless: accept a backbone without value head, to compare activations; its rewards are meaningless.
             engine: `fast` or `native`; both are checked.
 
         Raises:
             RequestError: if it is no such checkpoint, or its rewards differ by more than `PARITY_TOLERANCE`.
         """
-        from tension_lens.model.conversion import to_hooked
-
         require_one_of("engine", engine, ENGINES)
         if dtype not in DTYPES:
             raise RequestError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
@@ -158,11 +185,11 @@ class HookedRewardModel:
 
     @property
     def pad_id(self) -> int:
-        """The id that fills batches; no real token sees it."""
+        """The padding id of batches; no real token sees it."""
         return self.tokenizer.pad_token_id or 0
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of whole texts, with the EOS where the model's pooled token is one; nothing else is added."""
+        """Token ids of whole texts, with an EOS if the reward is read at one; nothing else is added."""
         rows: list[list[int]] = self.tokenizer.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
         end = [self.tokenizer.tokenizer.eos_token_id] if self.tokenizer.append_eos else []
         return [[*ids, *end] for ids in rows]
@@ -172,21 +199,44 @@ class HookedRewardModel:
         """The packed forward of this network."""
         return PackedForward(self.hooked)
 
-    @torch.no_grad()
-    def rewards_of(self, batch: Batch | Pack) -> Float[Tensor, " text"]:
-        """The reward of each text of a batch at its pooled token, float32, by the forward pass it was made for."""
-        if isinstance(batch, Pack):
-            return PackedRun(self.packed, batch).rewards()
-        pooled = [text.pooled for text in batch.texts]
-        return self.rewards_at_every_token(batch.tokens)[range(len(pooled)), pooled]
+    def tokenize(
+        self, data: Dataset | TokenizedData, max_length: int = DEFAULT_MAX_LENGTH, long: LongPolicy = "truncate"
+    ) -> TokenizedData:
+        """Texts of a dataset as this model reads them; data that is tokenised already is returned unchanged.
 
-    @torch.no_grad()
-    def activate(self, batch: Batch | Pack) -> None:
-        """Run a batch for the hooks that read activations, by the forward pass it was made for."""
-        if isinstance(batch, Pack):
-            PackedRun(self.packed, batch).activate()
-        else:
-            self.hooked(batch.tokens)
+        Args:
+            data: comparisons.
+            max_length: most tokens of a text, never more than the model's context.
+            long: whether to `drop` comparisons with a longer text or to `truncate` the text on the right.
+
+        Raises:
+            RequestError: if a text is empty or nothing is left.
+        """
+        if isinstance(data, TokenizedData):
+            return data
+        return tokenize(data, self.tokenizer, min(max_length, self.max_context), long)
+
+    def batches(
+        self,
+        texts: Sequence[TokenizedText],
+        token_budget: int = DEFAULT_TOKEN_BUDGET,
+        also: Sequence["HookedRewardModel"] = (),
+        native: bool = False,
+    ) -> Iterator[Batch]:
+        """Texts in batches that this model, and each of the models `also` given, can run.
+
+        Batches are for the native forward where that is asked for, by `native` or by a model's engine.
+        """
+        models = [self, *also]
+        native = native or any(model.engine == "native" for model in models)
+        networks = [model.hooked for model in models]
+        return plan(networks, texts, token_budget, pad_id=self.pad_id, device=self.device, native=native)
+
+    def run_of(self, batch: Batch) -> PackedRun | NativeRun:
+        """The forward pass that a batch was made for."""
+        if batch.packing is None:
+            return NativeRun(self.hooked, batch)
+        return PackedRun(self.packed, batch, batch.packing)
 
     @torch.no_grad()
     def rewards_at_every_token(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
@@ -194,12 +244,26 @@ class HookedRewardModel:
         rewards: Tensor = self.hooked(tokens.to(self.device))[..., 0].float()
         return rewards
 
+    def run_with_cache(self, text: str | Sequence[int]) -> tuple[Float[Tensor, "1 pos 1"], Any]:
+        """TransformerLens' `run_with_cache` on one text, tokenised as this model was trained (no BOS).
+
+        Args:
+            text: a string, or token ids.
+
+        Returns:
+            The reward at every token, and the `ActivationCache`.
+        """
+        (ids,) = self.encode([text]) if isinstance(text, str) else [list(text)]
+        with torch.no_grad():
+            rewards, cache = self.hooked.run_with_cache(torch.tensor([ids], device=self.device))
+        return rewards, cache
+
     def rewards(
         self, texts: Sequence[str] | Sequence[Sequence[int]], token_budget: int = DEFAULT_TOKEN_BUDGET
     ) -> Float[Tensor, " item"]:
-        """The reward of each text (strings, or token ids taken as they are), read at the pooled token, on the CPU.
+        """The reward of each text (strings or token ids), read at the pooled token, on the CPU.
 
-        Independent of batch size, order and padding up to float32 rounding.
+        It does not depend on batch size, order or padding, up to float32 rounding.
 
         Raises:
             RequestError: if a text is empty or longer than the model's context.
@@ -214,8 +278,8 @@ class HookedRewardModel:
         pooled = [pooled_position(row, self.tokenizer.pad_token_id) for row in ids]
         items = [TokenizedText(i, "chosen", tuple(row), 0, pooled[i]) for i, row in enumerate(ids)]
         rewards = torch.empty(len(items))
-        for batch in plan([self], items, token_budget):
-            rewards[[text.item for text in batch.texts]] = self.rewards_of(batch).cpu()
+        for batch in self.batches(items, token_budget):
+            rewards[[text.item for text in batch.texts]] = self.run_of(batch).rewards().cpu()
         return rewards
 
     def parity_with(self, hf_model: Any, ids: Sequence[Sequence[int]], batch_size: int) -> float:

@@ -1,19 +1,18 @@
-"""Texts to tokens, the length policy, the pooled token, and padded batches."""
+"""Texts to tokens, the length policy, and the pooled token."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tension_lens.constants import SIDES
 from tension_lens.data.comparisons import Comparison, render
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 
 DEFAULT_MAX_LENGTH = 1024
-
-
+DEFAULT_TOKEN_BUDGET = 4096
+"""Most tokens of a batch."""
 POOLED_TOKEN_RULE = "rightmost token that is not pad_token_id; the last token where there is no pad_token_id"
-
-
 LongPolicy = Literal["drop", "truncate"]
 
 
@@ -35,10 +34,10 @@ class TokenizedText:
     """Which of its side's responses it is, from 0."""
 
     def in_scope(self, scope: str) -> tuple[int, int]:
-        """The tokens that count, from the first to before the second number.
+        """The tokens in scope as (first, end).
 
-        `all`: every token of the text; `response`: from the first token that holds a character of the response; `last`:
-        the pooled token.
+        `all`: every token; `response`: from the first token that holds a character of the response; `last`: the pooled
+        token.
         """
         return {
             "all": (0, len(self.ids)),
@@ -49,24 +48,28 @@ class TokenizedText:
 
 @dataclass(frozen=True)
 class TokenizedData:
-    """Texts ready to run, and what became of the comparisons."""
+    """Texts ready to run, and the dataset they are of."""
 
     texts: tuple[TokenizedText, ...]
     """In source order; of each comparison the chosen responses first."""
     counts: dict[str, int]
-    """`kept`, `dropped_too_long`, `truncated` comparisons; `tokens` in all."""
+    """`kept`, `dropped_too_long`, `truncated` comparisons; `tokens` in all; `dropped_<reason>` for dropped rows."""
+    dataset: Dataset = field(default_factory=lambda: Dataset(()))
+    max_length: int = DEFAULT_MAX_LENGTH
+    """Most tokens of a text."""
+    long: LongPolicy = "truncate"
 
     @property
     def n_tokens(self) -> int:
-        """Tokens in all texts, padding not counted."""
+        """Tokens in all texts, without padding."""
         return self.counts["tokens"]
 
 
 def pooled_position(ids: Sequence[int], pad_token_id: int | None) -> int:
     """Where the reward of an unpadded text is read: the rightmost token that is not `pad_token_id`.
 
-    With no pad token it is the last token. A text of pad tokens alone is read at its first token. This is the rule of
-    Hugging Face's sequence-classification models; where TRL set pad = eos it passes over an appended EOS.
+    Without a pad token it is the last token. A text of pad tokens only is read at its first token. This is the rule of
+    Hugging Face's sequence-classification models; where TRL set pad = eos, an appended EOS is skipped.
     """
     for position in range(len(ids) - 1, -1, -1):
         if ids[position] != pad_token_id:
@@ -75,9 +78,9 @@ def pooled_position(ids: Sequence[int], pad_token_id: int | None) -> int:
 
 
 class TextTokenizer:
-    """Turns comparisons into token ids in the one way that training, scoring and evaluation share.
+    """Turns comparisons into token ids; training, scoring and evaluation all use it.
 
-    No BOS is added, and no special token but an EOS where `append_eos`.
+    No special token is added, except an EOS if `append_eos`.
     """
 
     def __init__(self, tokenizer: Any, template: str, pad_token_id: int | None, append_eos: bool) -> None:
@@ -131,20 +134,18 @@ class TextTokenizer:
         return replace(text, ids=ids, response_start=min(text.response_start, length), pooled=pooled)
 
 
-def tokenize(
-    comparisons: Sequence[Comparison], tokenizer: TextTokenizer, max_length: int, long: LongPolicy
-) -> TokenizedData:
+def tokenize(dataset: Dataset, tokenizer: TextTokenizer, max_length: int, long: LongPolicy) -> TokenizedData:
     """Tokenise comparisons and apply the length policy.
 
-    A comparison is too long if any of its responses has more than `max_length` tokens: `drop` leaves it out, `truncate`
-    cuts its long texts on the right.
+    A comparison is too long if any of its responses has more than `max_length` tokens: `drop` leaves the comparison
+    out, `truncate` cuts its long texts on the right.
 
     Raises:
         RequestError: if a text is empty or nothing is left.
     """
     texts: list[TokenizedText] = []
     kept = too_long = 0
-    for item, comparison in enumerate(comparisons):
+    for item, comparison in enumerate(dataset.comparisons):
         rows = tokenizer(comparison, item)
         if max(len(row.ids) for row in rows) > max_length:
             too_long += 1
@@ -155,7 +156,7 @@ def tokenize(
         texts.extend(rows)
     if not texts:
         raise RequestError(
-            f"nothing is left to run: all {len(comparisons)} comparisons are longer than {max_length} tokens; "
+            f"nothing is left to run: all {len(dataset)} comparisons are longer than {max_length} tokens; "
             "raise --max-length or use --long truncate"
         )
     counts = {
@@ -163,5 +164,6 @@ def tokenize(
         "dropped_too_long": too_long if long == "drop" else 0,
         "truncated": too_long if long == "truncate" else 0,
         "tokens": sum(len(text.ids) for text in texts),
+        **{f"dropped_{reason}": n for reason, n in sorted(dataset.dropped.items())},
     }
-    return TokenizedData(tuple(texts), counts)
+    return TokenizedData(tuple(texts), counts, dataset, max_length, long)

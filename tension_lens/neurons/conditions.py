@@ -26,7 +26,7 @@ class Condition:
     """Seed of a random control."""
     neurons: NeuronSet | None = field(default=None, compare=False)
     """The neurons that are ablated; None for the intact model."""
-    means: Float[np.ndarray, "layer neuron"] | None = field(default=None, compare=False)
+    means: Float[np.ndarray, "layer neuron"] | None = field(default=None, compare=False, repr=False)
     """Values that ablated neurons hold; None for zero."""
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class Condition:
     @property
     def is_intact(self) -> bool:
         """Whether nothing is ablated."""
-        return not self.set
+        return not self.ablation
 
     @property
     def is_control(self) -> bool:
@@ -109,6 +109,7 @@ def random_controls(
     neurons: NeuronSet,
     draws: int = 1,
     kind: str = "uniform",
+    *,
     ablation: str = "zero",
     activation: Float[np.ndarray, "layer neuron"] | None = None,
     means: Float[np.ndarray, "layer neuron"] | None = None,

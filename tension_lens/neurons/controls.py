@@ -1,4 +1,4 @@
-"""Random neuron sets to compare a set with: as large, and matched to it by layer or by activation if asked."""
+"""Random neuron sets of the size of a given set, optionally matched to it by layer or by activation."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -8,7 +8,7 @@ from tension_lens.errors import RequestError
 from tension_lens.neurons.sets import NeuronSet
 
 ACTIVATION_BINS = 20
-"""Equally filled bins of activation that an activation-matched control copies the filling of."""
+"""Bins of equally many neurons; an activation-matched control has as many neurons in each bin as its set."""
 
 
 def strata(
@@ -42,8 +42,8 @@ def control_set(
 ) -> NeuronSet:
     """Neurons drawn without replacement, from every stratum as many as `like` has there; `draw` is the seed.
 
-    The neurons of `like` may be drawn too, as in any random set; `origin` says how many were. Where a set fills a
-    stratum (the top 10 % by activation fill two bins of twenty), its control can only be the set itself there.
+    Neurons of `like` may be drawn too; `origin` records how many. Where a set fills a stratum (the top 10 % by
+    activation fill two bins of twenty), its control can only hold the same neurons.
 
     Raises:
         RequestError: as `strata`.
@@ -54,7 +54,6 @@ def control_set(
     for number, size in zip(*np.unique(stratum[like.flat], return_counts=True), strict=True):
         drawn.append(random.choice(np.flatnonzero(stratum == number), size=size, replace=False))
     picked = np.concatenate(drawn) if drawn else like.flat
-    origin = {"control_of": like.name, "control": kind, "draw": draw}
     shared = int(np.isin(picked, like.flat).sum())
-    origin = {**origin, "shared_with_set": shared}
+    origin = {"control_of": like.name, "control": kind, "draw": draw, "shared_with_set": shared}
     return NeuronSet(f"{kind}-{draw}", like.site, *like.shape, np.sort(picked), origin)

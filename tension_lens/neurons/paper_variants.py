@@ -1,4 +1,4 @@
-"""The ways in which the paper's code takes neurons, beside this toolkit's."""
+"""The ways in which the paper's code selects neurons, and this toolkit's."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from tension_lens.constants import INTACT
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet, top_percent
 
-TOOLKIT, SIGNED, GATE = "toolkit", "signed mean", "gate"
-PERCENTILE, CLAMPED, PAPER = "percentile", "clamped", "paper"
+TOOLKIT, SIGNED, GATE, PERCENTILE = "toolkit", "signed mean", "gate", "percentile"
+CLAMPED, PAPER = "clamped", "paper"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to take neurons."""
+    """One way to select neurons."""
 
     statistic: str
     against: str
-    """What its accuracy is compared with: the variant that it differs from in one respect."""
+    """The variant whose accuracy it is compared with, which differs from it in one respect."""
     at_gate: bool = False
-    """Whether neurons are ranked at the gate, where the model has one."""
+    """Whether neurons are ranked at the gate, if the model has one."""
     by_percentile: bool = False
-    """Whether every neuron with importance >= the percentile is taken, and not exactly so many."""
+    """Whether every neuron with importance >= the percentile is selected, instead of an exact number."""
     clamped: bool = False
     """Whether importances below 0 count as 0."""
 
@@ -36,25 +36,25 @@ VARIANTS = {
     CLAMPED: Variant("mean", SIGNED, by_percentile=True, clamped=True),
     PAPER: Variant("mean", TOOLKIT, at_gate=True, by_percentile=True),
 }
-"""This toolkit's way, each departure of the paper's code from it alone, and that code's way to select for ablation."""
+"""This toolkit's way, each departure of the paper's code on its own, and the way its code selects for ablation."""
 
 
 def taken_by_percentile(importance: Float[np.ndarray, "layer neuron"], top: float) -> Bool[np.ndarray, "layer neuron"]:
-    """Which neurons `importance >= percentile(importance, 100 − top)` takes, as the paper's code does.
+    """Which neurons `importance >= percentile(importance, 100 − top)` selects, as the paper's code does.
 
-    The percentile lies between two importances (numpy's linear interpolation). All that are tied at it are taken.
+    The percentile is numpy's linear interpolation between two importances. All neurons tied at it are selected.
     """
     taken: Bool[np.ndarray, "layer neuron"] = importance >= np.percentile(importance, 100 - top)
     return taken
 
 
 def variant_sets(scores: NeuronScores, gate: NeuronScores | None, gated: bool, top: float) -> dict[str, NeuronSet]:
-    """The neurons that each of `VARIANTS` takes; without scores at the gate of a gated model, those at `post` alone.
+    """The neurons that each of `VARIANTS` selects; without scores at the gate of a gated model, only those at `post`.
 
     Args:
         scores: at `post`.
         gate: at `gate`, of the same model on the same data.
-        gated: whether the model's MLPs have a gate; otherwise both sites are one, and `GATE` is left out.
+        gated: whether the model's MLPs have a gate; otherwise both sites are the same and `GATE` is left out.
         top: share of neurons in percent.
     """
     found = {}

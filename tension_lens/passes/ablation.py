@@ -1,8 +1,7 @@
-"""A neuron set switched off while a context lasts."""
+"""A context in which a neuron set is ablated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,21 +9,18 @@ from jaxtyping import Float
 
 from tension_lens.errors import RequestError
 from tension_lens.model.hooks import Replacement, replacing
+from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.neurons.sets import NeuronSet
-
-if TYPE_CHECKING:
-    from tension_lens.model.reward_model import HookedRewardModel
 
 
 @contextmanager
 def ablated(
-    model: "HookedRewardModel", neurons: NeuronSet, means: Float[np.ndarray, "layer neuron"] | None = None
+    model: HookedRewardModel, neurons: NeuronSet, means: Float[np.ndarray, "layer neuron"] | None = None
 ) -> Iterator[None]:
     """While the context lasts, the neurons hold 0, or their means, at every position of every forward pass.
 
-    Zero ablation sets the activation to 0 (at either site the same intervention). With `means` each neuron holds its
-    mean at the set's own site. Contexts nest, the empty set changes nothing, and leaving removes this context's hooks
-    alone, also when the body raises.
+    Zero ablation is the same intervention at either site; with `means` each neuron holds its mean at the set's own
+    site. Contexts nest. Leaving removes the hooks of this context only, also when the body raises.
 
     Raises:
         RequestError: if the set, or the means, are of a network of another shape.

@@ -1,21 +1,21 @@
 """What each MLP neuron adds to the reward, in units of reward: by gradient attribution and by its direct write.
 
-Of one text with reward r, for a neuron whose activation is a(p) at position p:
+For a text with reward r and a neuron with activation a(p) at position p:
 
-* attribution = Σ_p a(p) · ∂r/∂a(p), over all positions p, since zero ablation acts at all of them. It is the
-  first-order drop of r when the neuron is zeroed (the Taylor criterion of Molchanov et al. 2017, "Pruning Convolutional
-  Neural Networks"; Nanda's "Attribution patching" of 2023 towards zero). One backward pass gives it for every neuron.
+* attribution = Σ_p a(p) · ∂r/∂a(p), over all positions p, as zero ablation acts on all of them. It is the first-order
+  drop of r when the neuron is zeroed (the Taylor criterion of Molchanov et al. 2017, "Pruning Convolutional Neural
+  Networks"; "attribution patching" of Nanda 2023 towards zero). One backward pass gives it for every neuron.
 * direct = a(P) · (w_out · v) / s at the pooled token P: what reaches the reward without passing another layer. v is the
-  value head times the final norm's weight, without its mean where the norm subtracts one (LayerNorm); s is what the
-  norm divides by at P, taken as it is. The reward is this, summed over all neurons, and the same of all else that is
-  written into the residual stream (embedding, attention, biases), plus the value head of the final norm's bias
-  ("direct logit attribution": Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits").
+  value head times the final norm's weight, centred where the norm subtracts the mean (LayerNorm); s is what the norm
+  divides by at P, held fixed. The reward is the sum of this over all neurons, the same of everything else written into
+  the residual stream (embedding, attention, biases), and the value head of the final norm's bias ("direct logit
+  attribution": Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits").
 
-A first-order drop is not the drop itself where the reward bends: a neuron that makes up most of the stream at the final
-norm, which divides by the stream's own length, has a small gradient and a large effect.
+The first-order drop differs from the true drop where the reward is curved: a neuron that makes up most of the residual
+stream at the final norm, which divides by the stream's length, has a small gradient and a large effect.
 
 Neither depends on the site. A neuron of a gated MLP has a = g · u with gate value g, so that at fixed u
-g · ∂r/∂g = g · u · ∂r/∂a = a · ∂r/∂a; and both sites are read here through what the neuron passes on, which is a.
+g · ∂r/∂g = g · u · ∂r/∂a = a · ∂r/∂a; both are computed from a.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,16 +26,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tension_lens.console import run_through
 from tension_lens.constants import CONTRIBUTIONS, SIDES
+from tension_lens.model.batch import Batch
 from tension_lens.model.hooks import reading, reading_final_scale
-from tension_lens.model.padding import Batch, batches
 from tension_lens.model.reward_model import HookedRewardModel
-from tension_lens.model.tokenization import TokenizedText
+from tension_lens.model.tokenization import TokenizedData, TokenizedText
 from tension_lens.neurons.scores import NeuronScores
 
 
 def direct_writes(model: HookedRewardModel) -> Float[Tensor, "layer neuron"]:
-    """w_out · v of every neuron: what a unit of its activation adds to the reward, before the final norm divides it."""
+    """w_out · v of every neuron: what one unit of activation adds to the reward, before the final norm divides."""
     hooked = model.hooked
     direction = hooked.unembed.W_U[:, 0].float() * hooked.ln_final.w.float()
     if hooked.cfg.normalization_type == "LN":
@@ -45,9 +46,9 @@ def direct_writes(model: HookedRewardModel) -> Float[Tensor, "layer neuron"]:
 
 
 def contributions(model: HookedRewardModel, batch: Batch) -> dict[str, Float[Tensor, "text layer neuron"]]:
-    """`attribution` and `direct` of every neuron to the reward of each text of a batch.
+    """`attribution` and `direct` of every neuron to the reward of each text of a native batch.
 
-    Takes one forward and one backward pass, and the memory of both: the activations of the batch.
+    Takes one forward and one backward pass, and keeps the activations of the batch.
     """
     activations: list[Tensor] = []
     scales: list[Tensor] = []
@@ -56,20 +57,19 @@ def contributions(model: HookedRewardModel, batch: Batch) -> dict[str, Float[Ten
         # No weight asks for a gradient, so the graph begins where the first layer's activations do.
         activations.append(at_layer if at_layer.requires_grad else at_layer.requires_grad_())
 
-    rows = torch.arange(len(batch.texts), device=batch.tokens.device)
-    pooled = torch.tensor([text.pooled for text in batch.texts], device=batch.tokens.device)
+    pooled = batch.pooled()
     with (
         torch.enable_grad(),
         reading(model.hooked, "post", keep),
         reading_final_scale(model.hooked, scales.append),
     ):
-        rewards = model.hooked(batch.tokens)[rows, pooled, 0]
-        # A text's reward depends on its own row alone, so the gradient of the sum is each text's own.
+        rewards = model.hooked(batch.tokens)[..., 0].flatten()[pooled]
+        # A text's reward depends on its own row only, so the gradient of the sum is each text's own.
         gradients = torch.autograd.grad(rewards.sum(), activations)
     with torch.no_grad():
         products = [(a.float() * g.float()).sum(1) for a, g in zip(activations, gradients, strict=True)]
-        at_pooled = torch.stack([a[rows, pooled].float() for a in activations], dim=1)
-        scale = scales[0][rows, pooled].float()[:, None]
+        at_pooled = torch.stack([a.flatten(0, 1)[pooled].float() for a in activations], dim=1)
+        scale = scales[0].flatten(0, 1)[pooled].float()[:, None]
         return {"attribution": torch.stack(products, dim=1), "direct": at_pooled * direct_writes(model) / scale}
 
 
@@ -91,33 +91,39 @@ class ContributionAccumulator:
             self.sums[name] += value.sum(0, dtype=torch.float64)
 
     def finish(self) -> dict[str, Float[np.ndarray, "layer neuron"]]:
-        """The mean over responses of each contribution, float32; every response weighs the same, short or long."""
+        """The mean over responses of each contribution, float32; each response has the same weight."""
         return {name: (value / self.responses).float().cpu().numpy() for name, value in self.sums.items()}
 
 
 def stream_contributions(
     model: HookedRewardModel, texts: Sequence[TokenizedText], *, token_budget: int
 ) -> Iterator[tuple[int, dict[str, ContributionAccumulator]]]:
-    """Run texts forward and backward in batches and add up what every neuron contributes to their rewards.
+    """Run texts forward and backward in batches and accumulate every neuron's contributions to their rewards.
 
-    Yields after every batch (tokens done in it, the accumulators by side); the last yield has seen everything. Memory
-    is that of one batch and O(neurons), whatever the number of items.
+    Yields (tokens done, the accumulators by side) after every batch. Memory is that of one batch and O(neurons).
     """
     shape = (model.n_layers, model.d_mlp)
     sides = {side: ContributionAccumulator(shape, model.device) for side in SIDES}
-    for batch in batches(texts, token_budget, model.pad_id, model.device):
+    for batch in model.batches(texts, token_budget, native=True):
         found = contributions(model, batch)
         for side, accumulator in sides.items():
             of_side = torch.tensor([text.side == side for text in batch.texts], device=model.device)
             accumulator.update({name: value[of_side] for name, value in found.items()})
-        yield sum(len(text.ids) for text in batch.texts), sides
+        yield batch.n_tokens, sides
+
+
+def add_contributions(
+    scores: NeuronScores, model: HookedRewardModel, data: TokenizedData, *, token_budget: int
+) -> NeuronScores:
+    """The scores with `<side>/attribution` and `<side>/direct` of the model over the data added."""
+    stream = stream_contributions(model, data.texts, token_budget=token_budget)
+    return with_contributions(scores, run_through(stream, data.n_tokens, "attributing"))
 
 
 def with_contributions(scores: NeuronScores, sides: dict[str, ContributionAccumulator]) -> NeuronScores:
     """The scores with `<side>/attribution` and `<side>/direct` added.
 
-    The metadata says over which tokens each of them is, which the scores' own scope does not change, and how many
-    responses a side has.
+    The metadata gives the scope of each, which does not depend on the scores' scope, and the responses of each side.
     """
     found = {f"{side}/{name}": value for side in SIDES for name, value in sides[side].finish().items()}
     counts = {f"{side}_responses": str(sides[side].responses) for side in SIDES}

@@ -1,109 +1,103 @@
-"""Rewards of every response, intact or with neurons switched off, and which items they get right."""
+"""Rewards of every response under one or several conditions: the one evaluation loop."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
+from tension_lens.console import run_through
 from tension_lens.constants import SIDES
-from tension_lens.data.comparisons import Comparison
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.ragged import Ragged
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tension_lens.model.packing import Pack
-    from tension_lens.model.padding import Batch
-    from tension_lens.model.reward_model import HookedRewardModel
-    from tension_lens.model.tokenization import TokenizedData
+from tension_lens.model.reward_model import HookedRewardModel
+from tension_lens.model.tokenization import DEFAULT_MAX_LENGTH, DEFAULT_TOKEN_BUDGET, TokenizedData
 from tension_lens.neurons.conditions import Condition
+from tension_lens.passes.ablation import ablated
+
+Rewards = Float[np.ndarray, " text"]
+
+
+def evaluate_conditions(
+    model: HookedRewardModel,
+    data: Dataset | TokenizedData,
+    conditions: Sequence[Condition],
+    *,
+    token_budget: int = DEFAULT_TOKEN_BUDGET,
+    max_length: int = DEFAULT_MAX_LENGTH,
+    what: str = "evaluating",
+) -> dict[Condition, ItemTable]:
+    """The item table of each condition, in one pass over the data: every batch is run under every condition.
+
+    Args:
+        model: the reward model.
+        data: comparisons; texts over `max_length` are truncated on the right.
+        conditions: each once.
+        token_budget: most tokens of a batch.
+        max_length: most tokens of a text, never more than the model's context.
+        what: label of the progress bar.
+
+    Raises:
+        RequestError: if two conditions are equal, a set does not fit the model, or a reward is not finite.
+    """
+    data = model.tokenize(data, max_length)
+    stream = stream_rewards(model, data, conditions, token_budget)
+    rewards = run_through(stream, data.n_tokens * len(conditions), what)
+    return {condition: item_table(data, found) for condition, found in rewards.items()}
 
 
 def stream_rewards(
-    model: "HookedRewardModel", data: "TokenizedData", conditions: Sequence[Condition], token_budget: int
-) -> Iterator[tuple[int, dict[str, Float[np.ndarray, " text"]]]]:
-    """Run every text under every condition, one batch at a time, the model loaded once.
+    model: HookedRewardModel, data: TokenizedData, conditions: Sequence[Condition], token_budget: int
+) -> Iterator[tuple[int, dict[Condition, Rewards]]]:
+    """Run every text under every condition, one batch at a time.
 
-    What is the same under all conditions (tokens, batches, and on the packed forward the layers before a condition's
-    first switched-off neuron) is done once a batch; memory is that of one batch, whatever the number of items.
+    The packed forward computes the layers before a condition's first ablated neuron once a batch. Memory is that of one
+    batch.
 
-    Yields after every batch (tokens × conditions done in it, rewards by condition in the order of `data.texts`); the
-    last yield is complete.
+    Yields (tokens x conditions done, rewards by condition in the order of `data.texts`) after every batch; after the
+    last one the rewards are complete.
     """
-    from tension_lens.model.batching import plan
-    from tension_lens.model.packing import Pack
-
-    if len({condition.name for condition in conditions}) != len(conditions):
-        raise RequestError(f"conditions must have different names, found {[c.name for c in conditions]}")
-    rewards = {condition.name: np.full(len(data.texts), np.nan) for condition in conditions}
+    if len(set(conditions)) != len(conditions):
+        labels = [condition.label for condition in conditions]
+        raise RequestError(f"conditions must differ in set, ablation, control or draw, found {labels}")
+    rewards = {condition: np.full(len(data.texts), np.nan) for condition in conditions}
     place = {id(text): number for number, text in enumerate(data.texts)}
-    for batch in plan([model], data.texts, token_budget):
+    first = {condition: min(condition.neurons.by_layer()) for condition in conditions if condition.neurons}
+    # What is intact continues from the deepest of these layers.
+    deepest = max(first.values(), default=0)
+    for batch in model.batches(data.texts, token_budget):
         places = [place[id(text)] for text in batch.texts]
-        # Hooks of others may keep what they see: they are called as often as each condition would call them alone.
-        if isinstance(batch, Pack) and not batch.by_text:
-            found = _rewards_from_first_change(model, batch, conditions)
-        else:
-            found = _rewards_one_by_one(model, batch, conditions)
-        for name, values in found.items():
-            rewards[name][places] = values.cpu().numpy()
-        yield sum(len(text.ids) for text in batch.texts) * len(conditions), rewards
+        run = model.run_of(batch)
+        middles = run.middles({deepest, *first.values()})
+        for condition in conditions:
+            start = first.get(condition, deepest)
+            with _ablation(model, condition):
+                rewards[condition][places] = run.rewards(start, middles[start]).cpu().numpy()
+        yield batch.n_tokens * len(conditions), rewards
 
 
-def _switched_off(model: "HookedRewardModel", condition: Condition) -> AbstractContextManager[None]:
-    from tension_lens.passes.ablation import ablated
-
+def _ablation(model: HookedRewardModel, condition: Condition) -> AbstractContextManager[None]:
     return nullcontext() if condition.neurons is None else ablated(model, condition.neurons, condition.means)
 
 
-def _rewards_one_by_one(
-    model: "HookedRewardModel", batch: "Batch | Pack", conditions: Sequence[Condition]
-) -> "dict[str, Tensor]":
-    found = {}
-    for condition in conditions:
-        with _switched_off(model, condition):
-            found[condition.name] = model.rewards_of(batch)
-    return found
-
-
-def _rewards_from_first_change(
-    model: "HookedRewardModel", pack: "Pack", conditions: Sequence[Condition]
-) -> "dict[str, Tensor]":
-    """Every condition from its first switched-off layer on; what comes before is the intact model's, run once."""
-    from tension_lens.model.packed_forward import PackedRun
-
-    first = {condition.name: min(condition.neurons.by_layer()) for condition in conditions if condition.neurons}
-    deepest = max(first.values(), default=0)
-    run = PackedRun(model.packed, pack)
-    intact = run.middles({deepest, *first.values()})
-    found = {}
-    for condition in conditions:
-        start = first.get(condition.name, deepest)
-        with _switched_off(model, condition):
-            found[condition.name] = run.rewards(start, intact[start])
-    return found
-
-
-def item_rewards(
-    comparisons: Sequence[Comparison], data: "TokenizedData", rewards: Float[np.ndarray, " text"]
-) -> ItemTable:
-    """Rewards by text gathered into the item table; an item dropped as too long has no row.
+def item_table(data: TokenizedData, rewards: Rewards) -> ItemTable:
+    """Rewards by text as an item table; an item that was dropped as too long has no row.
 
     Raises:
-        RequestError: if a reward is not a finite number.
+        RequestError: if a reward is not finite.
     """
     if not np.isfinite(rewards).all():
-        raise RequestError("the model gives rewards that are not numbers, or infinite ones")
+        raise RequestError("the model gives rewards that are infinite or not numbers")
     kept = sorted({text.item for text in data.texts})
     by_item: dict[str, dict[int, list[tuple[float, int]]]] = {side: {item: [] for item in kept} for side in SIDES}
     for text, reward in zip(data.texts, rewards, strict=True):
         by_item[text.side][text.item].append((float(reward), len(text.ids)))
     chosen, rejected = ([by_item[side][item] for item in kept] for side in SIDES)
+    comparisons = [data.dataset.comparisons[item] for item in kept]
     return ItemTable.judge(
-        ((comparisons[item].id, comparisons[item].subtask, comparisons[item].task_type) for item in kept),
+        ((one.id, one.subtask, one.task_type) for one in comparisons),
         chosen_rewards=Ragged.of([reward for reward, _ in item] for item in chosen),
         rejected_rewards=Ragged.of([reward for reward, _ in item] for item in rejected),
         chosen_tokens=Ragged.of([length for _, length in item] for item in chosen),

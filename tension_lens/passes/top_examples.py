@@ -2,28 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from tension_lens.constants import SIDES
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from tension_lens.model.tokenization import TokenizedText
+from tension_lens.model.batch import Rows
+from tension_lens.model.tokenization import TokenizedText
 from tension_lens.neurons.examples import _FIELDS, _TENSORS, TopExamples
 
 RESPONSE_BITS, POSITION_BITS = 15, 17
-
-
 ITEM_AT = 1 + RESPONSE_BITS + POSITION_BITS
-
-
 NOTHING = -1
-"""The code of a rank that no comparison has taken."""
+"""The code of an empty rank."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +24,7 @@ class Place:
     """Neighbouring tokens of one text, and the rows of a batch that hold their activations."""
 
     rows: slice
-    text: "TokenizedText"
+    text: TokenizedText
     position: int
     """In the text, of the first of them."""
 
@@ -45,10 +38,8 @@ class Place:
         return response << POSITION_BITS | self.position
 
 
-def places_of(
-    texts: "Sequence[TokenizedText]", rows: "Sequence[Int[np.ndarray, '_']]", scope: str
-) -> list[list[Place]]:
-    """Where the tokens in scope of each comparison lie in a batch; a row that several texts share is the first one's.
+def places_of(texts: Sequence[TokenizedText], rows: Sequence[Rows], scope: str) -> list[list[Place]]:
+    """Where the tokens in scope of each comparison lie in a batch; a shared row belongs to the first of its texts.
 
     Args:
         texts: of the batch.
@@ -73,10 +64,9 @@ def places_of(
 
 
 class ExampleAccumulator:
-    """The best examples so far, whatever the order in which they come. Memory is O(neurons · K).
+    """The K tokens of largest |activation| of every neuron, each of another comparison. Memory is O(neurons · K).
 
-    Of a comparison only the token with the neuron's largest |activation| counts, so that the K examples are of K
-    comparisons. Of equal ones the one that is earlier in the data is kept.
+    The order of the input does not matter; of equal activations the one that comes first in the data is kept.
 
     Args:
         shape: (n_layers, d_mlp).
@@ -84,31 +74,27 @@ class ExampleAccumulator:
         device: where the activations are.
     """
 
-    def __init__(self, shape: tuple[int, int], count: int, device: "torch.device | str" = "cpu") -> None:
-        import torch
-
+    def __init__(self, shape: tuple[int, int], count: int, device: torch.device | str = "cpu") -> None:
         layers, neurons = shape
         self.values = [torch.zeros((count, neurons), device=device) for _ in range(layers)]
         self.codes = [torch.full((count, neurons), NOTHING, device=device) for _ in range(layers)]
         """`Place.code`, of each value."""
 
-    def update(self, layer: int, activations: 'Float[Tensor, "row d_mlp"]', places: Sequence[Sequence[Place]]) -> None:
-        """Add one layer's activations.
+    def update(self, layer: int, activations: Float[Tensor, "row d_mlp"], places: Sequence[Sequence[Place]]) -> None:
+        """Add one layer's activations of a batch.
 
         Args:
             layer: which one.
-            activations: of a batch.
-            places: of each comparison, as `places_of` gives them. Texts of one comparison may come in several batches.
+            activations: of the batch.
+            places: from `places_of`. Texts of one comparison may come in several batches.
         """
-        import torch
-
         best = [self._best_of(activations, of_item) for of_item in places]
         if not best:
             return
         values, codes = (torch.stack(column) for column in zip(*best, strict=True))
         kept, their_codes = self.values[layer], self.codes[layer]
         sizes, new_sizes = torch.where(their_codes == NOTHING, -1.0, kept.abs()), values.abs()
-        # A comparison that is kept already keeps its better token alone.
+        # Of a comparison that is kept already, only the better token stays.
         items, new_items = their_codes >> ITEM_AT, codes >> ITEM_AT
         same = items[:, None] == new_items[None]
         better = (new_sizes[None] > sizes[:, None]) | (
@@ -126,11 +112,9 @@ class ExampleAccumulator:
 
     @staticmethod
     def _best_of(
-        activations: 'Float[Tensor, "row d_mlp"]', places: Sequence[Place]
-    ) -> "tuple[Float[Tensor, 'd_mlp'], Int[Tensor, 'd_mlp']]":
+        activations: Float[Tensor, "row d_mlp"], places: Sequence[Place]
+    ) -> tuple[Float[Tensor, " d_mlp"], Int[Tensor, " d_mlp"]]:
         """Of each neuron the activation of largest magnitude at any of some places, with its code."""
-        import torch
-
         values, codes = [], []
         for place in places:
             rows = activations[place.rows].float()
@@ -142,9 +126,7 @@ class ExampleAccumulator:
         return every.gather(0, first)[0], torch.stack(codes).gather(0, first)[0]
 
     def finish(self, metadata: dict[str, str]) -> TopExamples:
-        """The index of what was seen."""
-        import torch
-
+        """The index of everything seen."""
         values, codes = (torch.stack(one).permute(0, 2, 1).cpu().numpy() for one in (self.values, self.codes))
         text = codes >> POSITION_BITS
         parts = {

@@ -47,6 +47,7 @@ def test_figures_need_no_torch_and_their_package_no_plotly():
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.browser
 def test_the_page_draws_itself_in_a_browser_with_no_network(tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:

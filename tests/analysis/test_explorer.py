@@ -29,7 +29,7 @@ from analysis.explorer.views import neuron_map
 from analysis.explorer.views.answering import answer
 from tension_lens.data.comparisons import Comparison
 from tension_lens.errors import RequestError
-from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.conditions import ablation, intact
 from tension_lens.neurons.depth import bucket_of
 from tension_lens.neurons.sets import NeuronSet
 from tension_lens.score import ScoreConfig
@@ -172,10 +172,8 @@ def test_facts_of_a_neuron(explorer_model):
     assert [value for _, value in facts.promoted] == pytest.approx(sorted(logits, reverse=True), abs=1e-5)
     assert [value for _, value in facts.suppressed] == pytest.approx(sorted(logits), abs=1e-5)
     # In the last layer nothing lies between a neuron and the final norm but that norm's own scale.
-    found = pair_rewards(
-        explorer_model, comparison, [Condition("before"), Condition("off", single_neuron(explorer_model, 2, 4))]
-    )
-    drops = [before - after for before, after in zip(found["before"], found["off"], strict=True)]
+    found = pair_rewards(explorer_model, comparison, [intact(), ablation(single_neuron(explorer_model, 2, 4))])
+    drops = [before - after for before, after in zip(*found, strict=True)]
     assert facts.attribution == pytest.approx(drops, rel=0.5, abs=0.02)
 
 

@@ -1,20 +1,25 @@
-"""Findings of runs whose truth is known: an effect is claimed, a null is not, nor one that random sets share."""
+"""Findings on results whose truth is known: verdicts on numbers, and templates that show the numbers."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from parts_study import item_table, write_study
+from jinja2 import UndefinedError
+from parts_items import of_margins
+from parts_study import write_study
 
-from analysis.findings.ablation import RANDOM, SET, UNCHANGED, UNCONTROLLED, verdicts
-from analysis.findings.accuracy import own_accuracies
-from analysis.findings.findings import findings, lead_paragraph, scope_finding
-from analysis.findings.wording import change, luck, many, of_all, p_text, span
+from analysis.findings.ablation import ablation_verdicts, sweep_summary
+from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
+from analysis.findings.findings import FEW, findings, lead_paragraph, render, scope
+from analysis.findings.neurons import depth_verdicts, overlap_verdicts
 from analysis.results.folder import Results
 from analysis.results.study import read_study
 from analysis.tables.study import tables_of
+from analysis.wording import interval, many, of_all, p_text, points, span
 from tension_lens.artifacts.layout import RunFolder
+from tension_lens.neurons.overlap import overlap
 from tension_lens.neurons.sets import NeuronSet
 
 NOTHING = pd.DataFrame()
@@ -23,263 +28,216 @@ SUBTASKS = ["helpful-base"] * ITEMS + ["harmless-base"] * ITEMS
 
 
 def judged(helpful, harmless, lost=0, start=0):
-    """The first `helpful` and `harmless` items of each sub-task are right, but for `lost` helpful ones from `start`."""
-    right = np.zeros((2, ITEMS), dtype=bool)
-    right[0, :helpful], right[1, :harmless] = True, True
-    right[0, start : start + lost] = False
-    return item_table(np.where(right.reshape(-1), 2.0, -1.0), SUBTASKS)
+    """The first `helpful` and `harmless` items of a sub-task are correct, except `lost` helpful ones from `start`."""
+    correct = np.zeros((2, ITEMS), dtype=bool)
+    correct[0, :helpful], correct[1, :harmless] = True, True
+    correct[0, start : start + lost] = False
+    return of_margins(np.where(correct.reshape(-1), 2.0, -1.0), SUBTASKS)
 
 
-def of_study(folder, cells, training=NOTHING):
-    study = read_study(write_study(folder, {("tiny", *key): table for key, table in cells.items()}))
-    tables = tables_of(study)
-    results = Results(study, {}, {}, training, NOTHING)
-    return lead_paragraph(results, tables), findings(results, tables), tables
+def results_of(study=None, training=NOTHING):
+    return Results(study, {"run": RunFolder(Path())}, {}, training, NOTHING)
 
 
-def test_an_accuracy_above_chance_is_claimed_and_one_that_reaches_it_is_not(tmp_path):
-    lead, lines, _ = of_study(
-        tmp_path, {(0, "helpful", "baseline"): judged(150, 0), (0, "harmless", "baseline"): judged(0, 104)}
-    )
-    assert "1 of 2 accuracies lie above chance with the whole 95 % interval, 1 cannot be told from it" in lead
-    # 150 of 200 with Wilson's interval, from the formula: (p + z²/2n ± z√(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96.
-    helpful = next(line for line in lines if line.startswith("The helpful model"))
-    assert "75.0 % [68.6, 80.5] of 200 helpful items" in helpful
-    assert "better than chance (50.0 %)" in helpful
-    harmless = next(line for line in lines if line.startswith("The harmless model"))
-    assert "52.0 % [45.1, 58.8] of 200 harmless items" in harmless
-    assert "not told from chance" in harmless
+def study_of(folder, cells):
+    """The study of one backbone, from tables by (seed, objective, condition)."""
+    return read_study(write_study(folder, {("tiny", *key): table for key, table in cells.items()}))
 
 
-def test_worse_than_chance_is_said(tmp_path):
-    lead, lines, _ = of_study(tmp_path, {(0, "helpful", "baseline"): judged(60, 0)})
-    assert "0 of 1 accuracy lies above chance, 1 lie below it" in lead
-    assert any("worse than chance" in line for line in lines)
+def require(found, *numbers):
+    """Check that a finding, or a line of one, holds every number."""
+    text = found if isinstance(found, str) else " ".join([found.lead, *found.detail])
+    for number in numbers:
+        assert number in text, f"{number} is not in: {text}"
 
 
-def test_a_models_accuracy_is_of_the_items_it_is_trained_for(tmp_path):
-    _, _, tables = of_study(
-        tmp_path, {(0, "helpful", "baseline"): judged(150, 7), (0, "mixed", "baseline"): judged(90, 120)}
-    )
-    found = own_accuracies(tables["scores"]).set_index(["objective", "task_type"])
+def accuracies(*rows):
+    table = pd.DataFrame(rows, columns=["objective", "accuracy", "low", "high"])
+    return against_chance(table.assign(run="r", backbone="tiny", seed=7, data="sample", n=400, chance=0.5))
+
+
+def test_accuracy_is_above_or_below_chance_only_if_the_whole_interval_is():
+    rows = accuracies(("helpful", 0.6, 0.551, 0.647), ("harmless", 0.52, 0.471, 0.568), ("mixed", 0.4, 0.353, 0.449))
+    assert list(rows["verdict"]) == ["above", "unclear", "below"]
+    found = render("accuracy", on="PLACE", rows=rows)
+    require(found.lead, "PLACE", "1 of 3")
+    estimates = "60.0 % [55.1, 64.7]", "52.0 % [47.1, 56.8]", "40.0 % [35.3, 44.9]"
+    for line, estimate in zip(found.detail, estimates, strict=True):
+        require(line, estimate, "400", "50.0 %", "tiny", "7", "sample")
+    same = [render("accuracy", on="", rows=rows.iloc[[0]].assign(verdict=one)).detail[0] for one in rows["verdict"]]
+    assert len(set(same)) == 3
+
+
+def test_many_accuracies_are_summarised_with_the_number_expected_by_chance():
+    first, second = render("accuracy", on="", rows=accuracies(*[("helpful", 0.52, 0.47, 0.57)] * 80)).detail
+    # 2.5 % of 80.
+    require(first, "none of 80", "2.0 of 80")
+    require(second, "helpful", "none of 80", "52 %", "+2.0")
+
+
+def test_a_models_accuracy_is_of_the_items_of_its_objective_with_wilsons_interval(tmp_path):
+    cells = {(0, "helpful", "baseline"): judged(150, 7), (0, "mixed", "baseline"): judged(90, 120)}
+    scores = tables_of(study_of(tmp_path, cells))["scores"]
+    found = own_accuracies(scores).set_index(["objective", "task_type"])
     assert list(found.index) == [("helpful", "helpful"), ("mixed", "helpful"), ("mixed", "harmless")]
     assert found.loc[("mixed", "harmless"), "accuracy"] == pytest.approx(120 / 200)
     assert list(found["verdict"]) == ["above", "unclear", "above"]
+    # 150 of 200: (p + z²/2n ± z√(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96.
+    assert found.iloc[0][["low", "high"]].to_list() == pytest.approx([0.6857, 0.8050], abs=1e-4)
+    assert own_accuracies(scores[scores["objective"] == "none"]).empty
 
 
-SET_OFF = {(0, "mixed", "baseline"): judged(160, 160), (0, "mixed", "shared"): judged(160, 160, lost=60)}
+ABLATED = {(0, "mixed", "baseline"): judged(160, 160), (0, "mixed", "shared"): judged(160, 160, lost=60)}
 
 
-def test_an_effect_that_no_random_set_has_is_claimed_with_its_numbers(tmp_path):
-    controls = {(0, "mixed", f"shared.uniform-{draw}"): judged(160, 160, lost=draw + 1) for draw in range(3)}
-    lead, lines, tables = of_study(tmp_path, {**SET_OFF, **controls})
-    assert "1 can be told from no change after Holm's correction; 1 of these can be told from every random set" in lead
-    told = next(line for line in lines if line.startswith("Told from every random set"))
-    # 160 of 200 right become 100 of 200; the controls lose 1, 2 and 3 of 200.
-    assert "from 80.0 % to 50.0 % on 200 items: −30.0 points [" in told
-    assert "Holm-corrected p < 0.001; 3 random controls: −1.5 to −0.5 points" in told
-    assert "shared (4 neurons) off in the mixed model of tiny (seed 0) takes helpful-base" in told
-    found = verdicts(tables["conditions"], tables["effects"]).set_index("subtask")
-    assert list(found["verdict"]) == [SET, UNCHANGED]
-    assert list(found["draws"]) == [3, 3]
+def verdicts_of(folder, controls, cells=ABLATED):
+    named = {(0, "mixed", f"shared.{name}"): table for name, table in controls.items()}
+    tables = tables_of(study_of(folder, {**cells, **named}))
+    return ablation_verdicts(tables["conditions"], tables["effects"])
 
 
-@pytest.mark.parametrize("start", [0, 100])
-def test_an_effect_that_one_random_set_shares_is_not_laid_to_the_set(tmp_path, start):
-    # One of three controls loses as many items, the same or others.
-    controls = {
-        (0, "mixed", "shared.uniform-0"): judged(160, 160, lost=1),
-        (0, "mixed", "shared.layer-0"): judged(160, 160, lost=60, start=start),
-        (0, "mixed", "shared.uniform-1"): judged(160, 160),
-    }
-    lead, lines, tables = of_study(tmp_path, {**SET_OFF, **controls})
-    assert (
-        "none of these can be told from every random set of the same size, too; 1 cannot, as a random set may" in lead
-    )
-    assert not any(line.startswith("Told from every random set") for line in lines)
-    assert any("Not told from random sets of the same size: shared" in line for line in lines)
-    assert verdicts(tables["conditions"], tables["effects"])["verdict"].to_list() == [RANDOM, UNCHANGED]
+@pytest.mark.parametrize(
+    ("controls", "verdict"),
+    [
+        ({f"uniform-{draw}": judged(160, 160, lost=draw + 1) for draw in range(3)}, "specific"),
+        # One of two controls loses as many items, the same or others.
+        ({"uniform-0": judged(160, 160, lost=1), "layer-0": judged(160, 160, lost=60)}, "unspecific"),
+        ({"uniform-0": judged(160, 160, lost=1), "layer-0": judged(160, 160, lost=60, start=100)}, "unspecific"),
+        # The set differs from its control, but by losing fewer items.
+        ({"uniform-0": judged(160, 160, lost=140)}, "unspecific"),
+        ({}, "uncontrolled"),
+    ],
+)
+def test_a_change_is_specific_if_it_exceeds_that_of_every_control(tmp_path, controls, verdict):
+    rows = verdicts_of(tmp_path, controls)
+    assert list(rows["verdict"]) == [verdict, "unchanged"]
+    assert list(rows["draws"]) == [len(controls)] * 2
+    found = render("ablation", rows=rows)
+    require(found.lead, "1 of 2")
+    if controls:
+        # 160 of 200 correct become 100 of 200.
+        row, line = rows.iloc[0], found.detail[-1]
+        require(line, "shared", "4 neurons", "mixed", "tiny", "seed 0", "80.0 %", "50.0 %", "200", "−30.0 points")
+        require(line, interval(row["low"], row["high"]), "p < 0.001", f"{len(controls)} random control")
+        require(line, points([row["control_low"], row["control_high"]]))
 
 
-def test_an_effect_in_the_other_direction_than_the_controls_difference_is_not_the_sets(tmp_path):
-    # The set loses 60, the control 140: the set differs from both, but from the control by losing less.
-    controls = {(0, "mixed", "shared.uniform-0"): judged(160, 160, lost=140)}
-    lead, _, _ = of_study(tmp_path, {**SET_OFF, **controls})
-    assert (
-        "none of these can be told from every random set of the same size, too; 1 cannot, as a random set may" in lead
-    )
+def test_every_ablation_verdict_has_its_own_words_and_controls_their_range(tmp_path):
+    rows = verdicts_of(tmp_path, {f"uniform-{lost}": judged(160, 160, lost=lost) for lost in (1, 3)})
+    assert rows.loc[0, ["control_low", "control_high"]].to_list() == [-3 / 200, -1 / 200]
+    words = ("specific", "unspecific", "uncontrolled", "unchanged")
+    assert len({render("ablation", rows=rows.assign(verdict=one)).lead for one in words}) == 4
 
 
-def test_an_effect_without_a_control_is_not_laid_to_the_set(tmp_path):
-    lead, _, tables = of_study(tmp_path, SET_OFF)
-    assert "none can be laid to its set, since no random set was switched off in its place" in lead
-    assert verdicts(tables["conditions"], tables["effects"])["verdict"].to_list() == [UNCONTROLLED, UNCHANGED]
+def test_without_a_significant_change_the_range_of_the_intervals_is_given(tmp_path):
+    rows = verdicts_of(tmp_path, {}, {**ABLATED, (0, "mixed", "shared"): judged(160, 160, lost=3)})
+    assert set(rows["verdict"]) == {"unchanged"}
+    require(render("ablation", rows=rows), "none of 2", points([rows["low"].min(), rows["high"].max()]))
 
 
-def test_a_null_is_not_claimed_and_says_what_is_not_ruled_out(tmp_path):
-    cells = {
-        (0, "mixed", "baseline"): judged(160, 160),
-        (0, "mixed", "shared"): judged(160, 160, lost=3),
-        (0, "mixed", "shared.uniform-0"): judged(160, 160),
-    }
-    lead, lines, tables = of_study(tmp_path, cells)
-    assert "No change of accuracy by switching a set off can be told from no change" in lead
-    assert "Told from" not in " ".join(lines)
-    least = tables["conditions"]["low"].min()
-    assert any(f"the intervals reach from −{-100 * least:.1f} to" in line for line in lines)
+def test_a_sweep_counts_changes_and_sets_below_every_random_one():
+    rows = [("intact", 0.0, None, None), ("mean", 5.0, -0.02, 1.0), ("mean", 10.0, -0.20, 0.01)]
+    rows += [("random", top, -0.05, 1.0) for top in (5.0, 10.0)] * 2
+    sweeps = pd.DataFrame(rows, columns=["selector", "top", "difference", "p_holm"])
+    found = sweep_summary(sweeps)
+    mean = {"tests": 2, "changed": 1, "top_low": 5, "top_high": 10, "low": -0.2, "high": -0.02, "below": 1}
+    assert found.to_dict("records")[0] == {"selector": "mean", **mean, "controlled": True}
+    assert found.loc[1, ["selector", "tests", "changed", "controlled"]].to_list() == ["random", 4, 0, False]
+    first, second = render("sweep", rows=found).detail
+    require(first, "mean", "1 of 2", "5 to 10 %", "−20.0 to −2.0")
+    require(second, "random", "none of 4", "−5.0")
+    assert not sweep_summary(sweeps[sweeps["selector"] != "random"])["controlled"].any()
 
 
-def test_one_seed_is_said_and_several_are_counted(tmp_path):
-    lead, lines, _ = of_study(tmp_path / "one", {(0, "helpful", "baseline"): judged(150, 0)})
-    assert "all of one training seed: how much another seed would change is not known" in lead
-    assert any("no standard deviation over seeds" in line for line in lines)
-    lead, lines, _ = of_study(tmp_path / "two", {(seed, "helpful", "baseline"): judged(150, 0) for seed in (0, 247)})
-    assert "trained with 2 seeds a backbone" in lead
-    assert "one training seed" not in lead
-    assert any("2 training seeds a backbone (0, 247)" in line for line in lines)
+@pytest.mark.parametrize(("kept", "verdict", "both"), [(180, "more", "all 2"), (130, "unclear", "1 of 2")])
+def test_retention_is_compared_with_the_other_items(tmp_path, kept, verdict, both):
+    # The helpful or the harmless model judges the first 200 of 400 items correctly, the helpful ones. The mixed model
+    # judges `kept` of them correctly, and 120 of the other 200: 130 against 120 is no significant difference.
+    correct = {"helpful": judged(200, 0), "harmless": judged(0, 0), "mixed": judged(kept, 120)}
+    tables = tables_of(study_of(tmp_path, {(0, name, "baseline"): table for name, table in correct.items()}))
+    rows = retention_verdicts(tables["retention"], tables["scores"])
+    assert rows[["share", "elsewhere", "verdict"]].to_numpy().tolist() == [[kept / 200, 0.6, verdict]]
+    numbers = f"{kept / 2:.1f} %", "200", "60.0 %", p_text(rows["p_holm"][0])
+    require(render("retention", rows=rows, known=True), *numbers)
+    twice = pd.concat([rows, rows.assign(share=0.5, elsewhere=0.3, verdict="more")])
+    require(render("retention", rows=twice, known=True), span(twice["share"], " %", 100), "30 to 60 %", both)
+    assert retention_verdicts(tables["retention"].assign(share=None), tables["scores"]).empty
 
 
-def test_seeds_are_counted_by_backbone():
-    def scope(models):
-        rows = [{"backbone": backbone, "seed": seed, "objective": "mixed"} for backbone, seed in models]
-        found = scope_finding(Results(None, {}, {}, pd.DataFrame(rows), NOTHING))
-        return f"{found.lead} {' '.join(found.detail)}"
-
-    apart = scope([("a", 0), ("b", 247)])
-    assert "all of one training seed a backbone" in apart and "one training seed a backbone (0, 247)" in apart
-    assert "trained with up to 2 seeds a backbone" in scope([("a", 0), ("a", 247), ("b", 0)])
+def set_verdicts(helpful, harmless):
+    about = {"runs": "run", "left": "helpful", "right": "harmless"}
+    shared = overlap_verdicts(pd.DataFrame([about | asdict(overlap(helpful, harmless))]))
+    return shared, depth_verdicts({"run": {"helpful": helpful, "harmless": harmless}})
 
 
-@pytest.mark.parametrize(("kept", "words"), [(180, "more than what"), (130, "which cannot be told from what")])
-def test_retention_is_compared_with_the_other_items(tmp_path, kept, words):
-    # Right by the helpful or the harmless model: the first 200 of 400 items, the helpful ones. The mixed model judges
-    # `kept` of them right, and 120 of the other 200: 130 against 120 is a difference that luck brings easily.
-    cells = {
-        (0, "helpful", "baseline"): judged(200, 0),
-        (0, "harmless", "baseline"): judged(0, 0),
-        (0, "mixed", "baseline"): judged(kept, 120),
-    }
-    lead, _, _ = of_study(tmp_path, cells)
-    assert f"keeps {kept / 2:.1f} % [" in lead
-    assert (
-        f"of the 200 items that the helpful or the harmless model judges right, {words} it judges right of the other"
-        in lead
-    )
-    assert "(60.0 %)" in lead
+def test_random_sets_overlap_and_are_distributed_over_depth_as_by_chance():
+    masks = np.random.default_rng(1).permuted(np.arange(600) < 60 + np.zeros((2, 1)), axis=1).reshape(2, 6, 100)
+    shared, depth = set_verdicts(*(NeuronSet.from_mask("a", "post", mask) for mask in masks))
+    assert list(shared["verdict"]) == ["unclear"]
+    assert list(depth["verdict"]) == ["unclear"] * 6
+    require(render("depth", rows=depth), "none of 2")
 
 
-def random_set(name, seed, shape=(6, 100), size=60):
-    places = np.random.default_rng(seed).choice(shape[0] * shape[1], size, replace=False)
-    return NeuronSet.of(name, "post", shape, [divmod(int(place), shape[1]) for place in places])
-
-
-def of_sets(helpful, harmless):
-    from dataclasses import asdict
-
-    from tension_lens.neurons.overlap import overlap
-
-    sizes = {"left_neurons": len(helpful), "right_neurons": len(harmless)}
-    about = {"runs": "run", "left": "helpful", "right": "harmless", **sizes}
-    tables = {"overlap": pd.DataFrame([{**about, **asdict(overlap(helpful, harmless))}])}
-    results = Results(
-        None, {"run": RunFolder(Path())}, {"run": {"helpful": helpful, "harmless": harmless}}, NOTHING, NOTHING
-    )
-    return lead_paragraph(results, tables), findings(results, tables)
-
-
-def test_random_sets_overlap_and_lie_as_chance_has_it():
-    lead, lines = of_sets(random_set("helpful", 1), random_set("harmless", 2))
-    assert "In 0 of 1 pair of objectives" in lead
-    assert "none of 2 sets lie otherwise than uniformly drawn neurons" in lead
-    assert any("not told from chance" in line for line in lines)
-
-
-def test_sets_that_share_and_lie_deep_are_said_to():
-    deep = NeuronSet.of("helpful", "post", (6, 100), [(5, index) for index in range(60)])
-    other = NeuronSet.of("harmless", "post", (6, 100), [(5, index) for index in range(20, 80)])
-    lead, lines = of_sets(deep, other)
-    assert "In 1 of 1 pair of objectives the sets of neurons share more than random sets" in lead
+def test_sets_that_share_neurons_and_are_deep_get_their_verdicts():
+    deep, other = (NeuronSet.of("a", "post", (6, 100), [(5, one + start) for one in range(60)]) for start in (0, 20))
+    shared, depth = set_verdicts(deep, other)
+    assert list(shared["verdict"]) == ["more"]
     # 40 shared where 60 · 60/600 = 6 are expected; union 80.
-    assert any(
-        "share 40 neurons, random sets of their sizes 6 (Jaccard index 0.50 against 0.05)" in line for line in lines
-    )
-    assert "In depth, both sets lie otherwise than uniformly drawn neurons" in lead
-    assert any("late 100 % (uniform 33 %; more in 1)" in line and "early 0.00 %" in line for line in lines)
-    assert any("by itself" in line for line in lines)
+    found = render("overlap", rows=shared)
+    require(found, "helpful", "harmless", "40 neurons", "6", "0.50", "0.05", "p < 0.001")
+    assert found.detail[0] != render("overlap", rows=shared.assign(verdict="unclear")).detail[0]
+    require(render("overlap", rows=pd.concat([shared] * (FEW + 1))), "0.50", "0.05", "all 7")
+    assert list(depth["verdict"]) == ["fewer", "fewer", "more"] * 2
+    assert list(depth["share"]) == [0, 0, 1] * 2
+    require(render("depth", rows=depth), "helpful", "0 %", "100 %", "33 %", "more in 1", "fewer in 1", "all 2")
 
 
-def test_with_nothing_the_paragraph_says_what_is_missing():
-    results = Results(None, {"run": RunFolder(Path())}, {}, NOTHING, NOTHING)
-    lead, lines = lead_paragraph(results, {}), findings(results, {})
-    assert "without any judged item" in lead
-    assert "No set was switched off" in lead
-    assert len(lines) >= 4
-    assert not any(word in lead for word in ("above", "more than", "told from"))
+def test_the_scope_counts_models_and_seeds_of_studies_and_trainings(tmp_path):
+    study = study_of(tmp_path, {(seed, "helpful", "baseline"): judged(150, 0) for seed in (0, 247)})
+    found = scope(results_of(study))
+    assert (found["items"], found["conditions"], found["runs"]) == (400, 1, 1)
+    assert found["models"].to_numpy().tolist() == [["tiny", "0", "helpful"], ["tiny", "247", "helpful"]]
+    require(render("scope", **found), "2 reward models", "tiny", "400 items", "1 condition", "2 seeds", "0, 247")
+    for seeds, words in (([0, 247, 0], "up to 2 seeds"), ([0, 0, 7], "1 seed")):
+        training = pd.DataFrame({"backbone": ["a", "a", "b"], "seed": seeds}).assign(objective="mixed")
+        require(render("scope", **scope(results_of(training=training))), words)
 
 
-def test_held_out_pairs_are_judged_against_one_half():
-    about = {"run": "r", "backbone": "tiny", "seed": 0, "data": "sample", "n": 400}
-    training = pd.DataFrame(
-        [
-            {**about, "objective": "helpful", "accuracy": 0.6, "low": 0.551, "high": 0.647},
-            {**about, "objective": "harmless", "accuracy": 0.52, "low": 0.471, "high": 0.568},
-        ]
-    )
-    results = Results(None, {"r": RunFolder(Path())}, {}, training, NOTHING)
-    assert (
-        "1 of 2 accuracies lie above chance with the whole 95 % interval, 1 cannot be told from it"
-        in lead_paragraph(results, {})
-    )
-    assert any(
-        "60.0 % [55.1, 64.7] of 400 held-out pairs of sample right: better than" in line
-        for line in findings(results, {})
-    )
+def test_without_results_every_finding_names_what_is_missing():
+    lines = findings(results_of(), {})
+    assert "1 run" in lead_paragraph(results_of(), {})
+    # Two accuracies, overlap, depth, sweeps, retention.
+    assert len(set(lines)) == 6
 
 
-def test_many_accuracies_are_counted_beside_what_luck_would_bring():
-    about = {"run": "r", "backbone": "tiny", "objective": "helpful", "data": "sample", "n": 400}
-    numbers = {"accuracy": 0.52, "low": 0.47, "high": 0.57}
-    training = pd.DataFrame([{**about, **numbers, "seed": seed} for seed in range(80)])
-    lines = findings(Results(None, {"r": RunFolder(Path())}, {}, training, NOTHING), {})
-    # 2.5 % of 80.
-    assert any(
-        "none of 80 accuracies lie above chance" in line and "luck would put about 2 of the 80" in line
-        for line in lines
-    )
+def test_the_paragraph_and_the_list_hold_every_finding(tmp_path):
+    cells = {(0, one, "baseline"): judged(150, 120) for one in ("helpful", "harmless", "mixed")}
+    study = study_of(tmp_path, {**cells, **ABLATED})
+    tables = {**tables_of(study), "gaps": pd.DataFrame({"why": ["x"] * 3})}
+    lead, lines = lead_paragraph(results_of(study), tables), findings(results_of(study), tables)
+    ablation = render("ablation", rows=ablation_verdicts(tables["conditions"], tables["effects"]))
+    for found in (ablation, render("gaps", count=3), render("scope", **scope(results_of(study)))):
+        assert found.lead and found.lead in lead
+        assert found.detail and set(found.detail) <= set(lines)
+    text = " ".join([lead, *lines])
+    assert not any(wrong in text for wrong in ("  ", " .", " ,", " ;", "( ", " )", "{", "nan", "None,"))
 
 
-def test_gaps_are_counted(tmp_path):
-    results = Results(None, {}, {}, NOTHING, NOTHING)
-    assert "3 cells of the study are missing." in lead_paragraph(results, {"gaps": pd.DataFrame({"why": ["x"] * 3})})
+@pytest.mark.parametrize("name", ["scope", "accuracy", "overlap", "depth", "ablation", "sweep", "retention", "gaps"])
+def test_a_template_without_its_facts_is_an_error(name):
+    with pytest.raises(UndefinedError):
+        render(name)
 
 
-def test_numbers_in_words():
-    assert change(-0.064, -0.081, -0.047) == "−6.4 points [−8.1, −4.7]"
-    assert change(0.5, float("nan"), float("nan")) == "+50.0 points"
+def test_numbers_as_text():
+    assert (points(-0.064), points([-0.064, 0.012]), points([0.1, 0.1])) == ("−6.4", "−6.4 to +1.2", "+10.0")
+    assert (interval(-0.081, 0.047), interval(float("nan"), 1.0)) == ("[−8.1, 4.7]", "")
     assert (p_text(0.0004), p_text(0.0312)) == ("p < 0.001", "p = 0.031")
-    assert (span(np.array([0.21, 0.43])), span(np.array([61.0, 61.2]), " %")) == ("0.21 to 0.43", "61 %")
+    assert [span([0.21, 0.43]), span([0.61, 0.612], " %", 100), span([1.5, 9])] == [
+        "0.21 to 0.43",
+        "61 %",
+        "1.5 to 9.0",
+    ]
+    assert [span(np.array([1, 1200])), span([0.5, np.nan]), span([np.nan])] == ["1 to 1,200", "0.50", "undefined"]
     assert (many(1, "model"), many(1200, "model"), many(2, "is", "are")) == ("1 model", "1,200 models", "2 are")
-    counts = {
-        (0, 3): "none of 3",
-        (2, 3): "2 of 3",
-        (3, 3): "all 3",
-        (1, 1): "1 of 1",
-        (2, 2): "both",
-        (1, 2): "1 of 2",
-    }
-    assert {pair: of_all(*pair) for pair in counts} == counts
-    assert (luck(10), luck(80), luck(54, 0.05)) == ("less than one", "about 2", "about 3")
-
-
-def test_sweeps_are_told_beside_random_sets_without_laying_anything_to_a_choice():
-    def row(selector, top, difference, p_holm, draw=0):
-        return {"selector": selector, "top": top, "draw": draw, "difference": difference, "p_holm": p_holm}
-
-    sweeps = pd.DataFrame(
-        [row("intact", 0.0, None, None), row("mean", 5.0, -0.02, 1.0), row("mean", 10.0, -0.20, 0.01)]
-        + [row("random", top, -0.05, 1.0, draw) for top in (5.0, 10.0) for draw in (0, 1)]
-    )
-    lines = [line for line in findings(Results(None, {}, {}, NOTHING, sweeps), {}) if line.startswith("Sweeps")]
-    assert "mean: 1 of 2 sets (5 to 10 % of the neurons)" in lines[0]
-    assert "changes from −20.0 to −2.0 points, 1 of them below every random set of their size (not a test)" in lines[0]
-    assert "random: 0 of 4 sets" in lines[1]
+    assert [of_all(*pair) for pair in ((0, 3), (2, 3), (3, 3), (1, 1))] == ["none of 3", "2 of 3", "all 3", "1 of 1"]

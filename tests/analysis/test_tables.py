@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from parts_figures import judged, neuron_scores
-from parts_study import DATA, item_table, write_study
+from parts_items import item_table, of_margins
+from parts_study import DATA, write_study
 from scipy.stats import binom
 
 from analysis.results.study import read_study
@@ -14,8 +15,6 @@ from analysis.tables import __main__ as tables
 from analysis.tables.effects import condition_table, effects, seed_table
 from analysis.tables.retention import flip_table, margin_table, retention_table
 from tension_lens.errors import RequestError
-from tension_lens.metrics.item_table import ItemTable
-from tension_lens.metrics.ragged import Ragged
 from tension_lens.neurons.sets import NeuronSet
 
 CELLS = {
@@ -93,8 +92,8 @@ def test_retention_is_the_share_of_what_the_single_models_get_right(study):
 
 def test_margins_are_those_of_items_both_get_right(tmp_path):
     cells = {
-        ("tiny", 0, "helpful", "baseline"): item_table([1, 3, -1, 5]),
-        ("tiny", 0, "mixed", "baseline"): item_table([2, -1, 4, 10]),
+        ("tiny", 0, "helpful", "baseline"): of_margins([1, 3, -1, 5]),
+        ("tiny", 0, "mixed", "baseline"): of_margins([2, -1, 4, 10]),
     }
     found = margin_table(read_study(write_study(tmp_path, cells))).set_index(["task_type", "units"])
     row = found.loc["all", "raw"]
@@ -168,7 +167,7 @@ def test_shuffled_labels_leave_no_effect_after_correction(tmp_path):
     cells = {}
     for condition in ("baseline", "own", "helpful", "harmless", "shared", "own.uniform-0", "shared.layer-0"):
         # Rewards differ by condition, labels are coins: every difference of accuracy is chance.
-        cells["tiny", 0, "mixed", condition] = item_table(random.normal(size=2000), subtasks)
+        cells["tiny", 0, "mixed", condition] = of_margins(random.normal(size=2000), subtasks)
     found = effects(read_study(write_study(tmp_path, cells)))
     assert len(found) == (6 + 2) * 20
     assert (found["p_value"] < 0.05).sum() > 0
@@ -216,10 +215,11 @@ def test_a_table_that_is_of_no_study_is_refused(tmp_path):
 def test_a_scorer_of_length_gets_rm_bench_easy_right_and_hard_wrong(tmp_path):
     # Concise, detailed and markdown responses are longer and longer on both sides; the reward is the length.
     random = np.random.default_rng(2)
-    lengths = [np.sort(random.choice(np.arange(5, 400), 3, replace=False)) for _ in range(20)]
-    names = [(f"chat/{number}", "chat", "helpful") for number in range(20)]
-    rewards, tokens = (Ragged.of(one.astype(kind).tolist() for one in lengths) for kind in (float, int))
-    cells = {("tiny", 0, "mixed", "baseline"): ItemTable.judge(names, rewards, rewards, tokens, tokens)}
+    lengths = [np.sort(random.choice(np.arange(5, 400), 3, replace=False)).tolist() for _ in range(20)]
+    rows = [
+        (f"chat/{n}", "chat", *[[float(one) for one in of_it]] * 2, of_it, of_it) for n, of_it in enumerate(lengths)
+    ]
+    cells = {("tiny", 0, "mixed", "baseline"): item_table(rows)}
     study = read_study(write_study(tmp_path, cells, data="rm-bench:all:test"))
     found = pd.DataFrame(study.scores).set_index(["rule", "subtask"])
     assert found.loc["RM-Bench easy", "chat"]["accuracy"] == 1
@@ -233,7 +233,7 @@ def test_a_scorer_of_length_gets_rm_bench_easy_right_and_hard_wrong(tmp_path):
 
 def test_reward_bench_sections_are_weighted_and_name_what_they_lack(tmp_path):
     subtasks = ["xstest-should-refuse"] * 4 + ["donotanswer"] * 2
-    cells = {("tiny", 0, "mixed", "baseline"): item_table([1, 1, 1, -1, 1, -1], subtasks)}
+    cells = {("tiny", 0, "mixed", "baseline"): of_margins([1, 1, 1, -1, 1, -1], subtasks)}
     study = read_study(write_study(tmp_path, cells, data="reward-bench:all:filtered"))
     row = pd.DataFrame(study.scores).set_index(["rule", "subtask"]).loc["RewardBench section", "Safety"]
     # 3/4 of xstest-should-refuse weighs 154, 1/2 of donotanswer 136.
@@ -242,11 +242,12 @@ def test_reward_bench_sections_are_weighted_and_name_what_they_lack(tmp_path):
 
 
 def test_ties_come_as_a_composite_without_an_interval(tmp_path):
-    names = [("ref:1", "Ties", "unknown"), ("tied:1", "Ties", "unknown"), ("f", "Factuality", "helpful")]
-    chosen = Ragged.of([[5.0], [5.0, 4.0], [1.0]])
-    rejected = Ragged.of([[1.0], [1.0], [0.0, 1.0, -1.0]])
-    tokens = [Ragged(np.ones(len(one.values), dtype=np.int64), one.offsets) for one in (chosen, rejected)]
-    cells = {("tiny", 0, "mixed", "baseline"): ItemTable.judge(names, chosen, rejected, *tokens)}
+    rows = [
+        ("ref:1", "Ties", [5.0], [1.0]),
+        ("tied:1", "Ties", [5.0, 4.0], [1.0]),
+        ("f", "Factuality", [1.0], [0.0, 1.0, -1.0]),
+    ]
+    cells = {("tiny", 0, "mixed", "baseline"): item_table(rows)}
     study = read_study(write_study(tmp_path, cells, data="reward-bench-2:all:test"))
     found = pd.DataFrame(study.scores).set_index(["rule", "subtask"])
     # spread 1; gaps 4 (ref) and 3 (tied), both above it: A = B = 1, M = tanh(3/1 − 1); both kinds right.
@@ -259,7 +260,7 @@ def test_ties_come_as_a_composite_without_an_interval(tmp_path):
 
 
 def test_two_parts_of_one_benchmark_are_refused(tmp_path):
-    cells = {("tiny", 0, "mixed", "baseline"): item_table([1], ["donotanswer"])}
+    cells = {("tiny", 0, "mixed", "baseline"): of_margins([1], ["donotanswer"])}
     write_study(tmp_path, cells, data="reward-bench:all:filtered")
     write_study(tmp_path, cells, data="reward-bench:harmless:filtered")
     with pytest.raises(RequestError, match="reward-bench"):

@@ -1,5 +1,6 @@
 """The commands keep their contracts: what they write and print, how they refuse, and what a killed one leaves."""
 
+import errno
 import hashlib
 import io
 import json
@@ -201,8 +202,8 @@ def test_a_base_model_adds_how_far_activations_moved(models, pairs, tmp_path):
 
 def test_a_base_of_another_shape_is_refused(models, pairs, tmp_path):
     with pytest.raises(RequestError, match="has another shape or vocabulary than model"):
-        score.run(ScoreConfig(model=models["gpt2"], data=pairs, out=tmp_path, base=models["wide"]))
-    assert files_in(tmp_path) == []
+        score.run(ScoreConfig(model=models["gpt2"], data=pairs, out=tmp_path / "out", base=models["wide"]))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_run_record_says_what_was_asked_read_and_run(models, pairs, scored):
@@ -247,7 +248,7 @@ def test_flawed_rows_of_hh_rlhf_are_told_and_recorded(models, tmp_path, capsys):
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (record["counts"]["kept"], record["counts"]["dropped_identical"]) == (5, 1)
     told = capsys.readouterr().err.splitlines()
-    assert any("helpful-online/test" in line and "going on without" in line for line in told)
+    assert any("helpful-online/test" in line and "not found" in line for line in told)
     assert any("dropped 1 identical" in line for line in told)
 
 
@@ -524,7 +525,7 @@ def test_means_of_another_model_or_site_are_refused(models, pairs, scored, tmp_p
     with pytest.raises(RequestError, match="holds scores of another model than"):
         evaluate.run(EvaluateConfig(model=models["other"], ablate=off, **config))
     gate = neuron_set(tmp_path / "gate.json", [(0, 0)], site="gate")
-    with pytest.raises(RequestError, match="was read at site post, the neuron set at gate"):
+    with pytest.raises(RequestError, match=r"site post.* site gate"):
         evaluate.run(EvaluateConfig(model=models["gpt2"], ablate=gate, **config))
     assert files_in(tmp_path) == ["gate.json", "off.json"]
 
@@ -588,7 +589,7 @@ def test_data_that_cannot_be_used_is_refused(module, case, models, tmp_path, cap
     (tmp_path / name).write_bytes(content)
     out = tmp_path / "out" / ("scores" if module is score else "items.parquet")
     refused(capsys, message, module, "--model", models["gpt2"], "--data", tmp_path / name, "--out", out)
-    assert files_in(tmp_path) == [name]
+    assert [path.name for path in tmp_path.iterdir()] == [name], "a refused command leaves no folder behind"
 
 
 @pytest.mark.parametrize(
@@ -616,7 +617,7 @@ def test_data_that_cannot_be_used_is_refused(module, case, models, tmp_path, cap
 def test_flags_that_make_no_sense_are_refused(flags, message, request_for_scores, tmp_path, capsys):
     # The last of a repeated flag counts.
     refused(capsys, message, score, *request_for_scores, *flags)
-    assert files_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("module", [score, select, evaluate, check])
@@ -829,6 +830,27 @@ def test_each_bad_end_has_its_exit_code_and_one_line(error, code, line, capsys):
         run_command("name", work)
     assert ended.value.code == code
     assert capsys.readouterr() == ("", line + "\n")
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("name", ["scores.safetensors", "run.json"])
+def test_a_full_disk_ends_in_one_line_and_nothing_half_written(name, request_for_scores, tmp_path, capsys, monkeypatch):
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: full_disk() if Path(new).name == name else rename(old, new))
+    with pytest.raises(SystemExit) as ended:
+        call(score, *request_for_scores)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1
+    assert "No space left on device" in line
+    assert files_in(tmp_path / "out") == ([] if name == "scores.safetensors" else ["scores.safetensors"])
+
+
+def test_other_errors_of_the_system_are_bugs_and_keep_their_traceback():
+    with pytest.raises(FileNotFoundError):
+        run_command("name", lambda: Path("/nowhere/file").read_text())
 
 
 @pytest.mark.parametrize(("result", "printed"), [({"a": [1, None]}, {"a": [1, None]}), (Path("a/b"), "a/b")])

@@ -1,4 +1,4 @@
-"""The paper's ways to take neurons: sizes by hand, the planted neuron off, and refusals."""
+"""The paper's ways to select neurons: sizes by hand, the planted neuron ablated, and refusals."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The table of sub-tasks says what the benchmarks and the paper's published tables say."""
+"""The table of sub-tasks against the benchmarks and the paper's published tables."""
 
 import csv
 from collections import Counter
@@ -66,13 +66,10 @@ def test_sections_of_reward_bench_weigh_what_the_benchmark_says(section, subsets
     assert {one.benchmark for one in rows} == {"reward-bench"}
 
 
-def test_math_prm_weighs_as_much_as_all_code():
+def test_weights_of_reward_bench_add_up_to_the_published_number_of_rows():
+    # 2,985 rows in split `filtered`. math-prm has 447 rows but weighs as much as all code, 984.
     code = sum(one.weight for one in subtasks_of("reward-bench") if one.name.startswith("hep-"))
     assert find_subtask("reward-bench", "math-prm").weight == code == 984
-
-
-def test_prompts_of_reward_bench_add_up_to_the_published_number_of_rows():
-    # 2,985 rows in split `filtered`; math-prm has 447 rows where it weighs 984.
     assert sum(one.weight for one in subtasks_of("reward-bench")) - 984 + 447 == 2985
 
 
@@ -100,13 +97,13 @@ def test_the_folder_says_the_task_type_of_rmb():
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "name", "message"),
+    ("benchmark", "name", "named"),
     [
-        ("reward-bench-2", "ties", "unknown subset of reward-bench-2 'ties'; known are Factuality, .*Ties"),
-        ("rm-bench", "Math", "unknown subset of rm-bench 'Math'; known are chat, code, math"),
-        ("reward-bench-3", "Math", "known are none"),
+        ("reward-bench-2", "ties", "'ties'.*Ties"),
+        ("rm-bench", "Math", "'Math'.*math"),
+        ("reward-bench-3", "Math", "none"),
     ],
 )
-def test_a_name_that_is_not_in_the_table_is_refused_with_what_is(benchmark, name, message):
-    with pytest.raises(RequestError, match=message):
+def test_an_unknown_name_is_refused_with_the_known_ones(benchmark, name, named):
+    with pytest.raises(RequestError, match=named):
         find_subtask(benchmark, name)

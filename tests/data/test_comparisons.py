@@ -1,4 +1,6 @@
-"""Transcripts are cut where the last reply begins, flaws are named, templates mean their two fields alone."""
+"""Splitting of transcripts, invalid pairs, templates."""
+
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +8,6 @@ from hypothesis import strategies as st
 
 from tension_lens.data.comparisons import (
     HH_TEMPLATE,
-    Comparison,
     check_template,
     first_human_turn,
     render,
@@ -79,12 +80,6 @@ def test_each_flaw_of_a_pair_has_its_name(chosen, rejected, flaw):
     assert transcript_flaw(rejected, chosen) == flaw
 
 
-def test_a_comparison_gives_the_responses_of_each_side():
-    comparison = Comparison("p", ("a", "b"), ("c",), "s", "helpful", "0")
-    assert comparison.side("chosen") == ("a", "b")
-    assert comparison.side("rejected") == ("c",)
-
-
 def test_the_template_of_hh_rlhf_makes_its_transcripts():
     assert render("Hi", "Hello", HH_TEMPLATE) == ("\n\nHuman: Hi\n\nAssistant: ", "Hello")
 
@@ -125,6 +120,5 @@ def test_a_template_with_both_fields_in_order_is_one(template):
     ],
 )
 def test_any_other_template_is_refused_and_shown(template):
-    with pytest.raises(ValueError, match=r"\{prompt\} once and then \{response\} once") as caught:
+    with pytest.raises(ValueError, match=re.escape(repr(template))):
         check_template(template)
-    assert repr(template) in str(caught.value)

@@ -1,17 +1,14 @@
-"""Every kind of source gives the comparisons that its rows say, and names the file and the row of what is wrong."""
+"""Every kind of dataset gives the comparisons of its rows; errors name file and row."""
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from parts_data import SUFFIXES, write_rows
 
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Spec, load_comparisons
 from tension_lens.errors import RequestError
 
 ASKED = "\n\nHuman: Hi\n\nAssistant:"
@@ -23,7 +20,7 @@ ROWS = [
 
 
 def read(text, root=None, limit=None):
-    return load(Spec.parse(str(text)), root, limit)
+    return load_comparisons(Spec.parse(str(text)), root, limit)
 
 
 def transcript(name, reply):
@@ -134,16 +131,14 @@ def test_subset_defaults_to_the_files_name_and_id_to_the_rows_number(suffix, tmp
     assert [(c.prompt, c.chosen, c.rejected) for c in comparisons] == [("", (f"a{i}",), (f"b{i}",)) for i in range(3)]
 
 
-def test_columns_that_are_null_are_as_if_absent(tmp_path):
-    row = {"prompt": None, "chosen": ASKED + " a", "rejected": ASKED + " b", "subset": None, "id": None}
-    (comparison,) = read(write_rows(tmp_path / "mine.parquet", [row])).comparisons
-    assert (comparison.prompt, comparison.chosen, comparison.subtask, comparison.id) == (ASKED, (" a",), "mine", "0")
-
-
-def test_ids_and_subsets_that_are_numbers_become_words(tmp_path):
-    row = {"chosen": "a", "rejected": "b", "subset": 0, "id": 0}
-    (comparison,) = read(write_rows(tmp_path / "mine.jsonl", [row])).comparisons
-    assert (comparison.subtask, comparison.id) == ("0", "0")
+def test_null_columns_count_as_absent_and_numbers_become_strings(tmp_path):
+    rows = [
+        {"prompt": None, "chosen": ASKED + " a", "rejected": ASKED + " b", "subset": None, "id": None},
+        {"prompt": None, "chosen": "a", "rejected": "b", "subset": 0, "id": 7},
+    ]
+    first, second = read(write_rows(tmp_path / "mine.jsonl", rows)).comparisons
+    assert (first.prompt, first.chosen, first.subtask, first.id) == (ASKED, (" a",), "mine", "0")
+    assert (second.prompt, second.subtask, second.id) == ("", "0", "7")
 
 
 def test_a_transcript_without_a_prompt_column_is_cut_at_its_last_assistant_turn(tmp_path):
@@ -166,7 +161,7 @@ def test_a_prompt_column_is_taken_as_it_is_even_where_the_reply_looks_like_a_tra
     assert (comparison.prompt, comparison.chosen) == ("P", (row["chosen"],))
 
 
-def test_a_local_file_keeps_pairs_that_are_equal_for_it_is_the_users_own(tmp_path):
+def test_a_local_file_keeps_identical_and_empty_responses(tmp_path):
     rows = [{"chosen": "same", "rejected": "same"}, {"chosen": "a", "rejected": ""}]
     source = read(write_rows(tmp_path / "mine.jsonl", rows))
     assert [c.rejected for c in source.comparisons] == [("same",), ("",)]
@@ -214,14 +209,7 @@ GOOD = {"chosen": "a", "rejected": "b"}
 def test_a_missing_column_is_named_with_those_found(suffix, column, tmp_path):
     rows = [{**{k: v for k, v in GOOD.items() if k != column}, "answer": "c"}] * 2
     path = write_rows(tmp_path / f"mine{suffix}", rows)
-    with pytest.raises(RequestError, match=rf"mine{suffix}, row 0: column '{column}' is missing; found .*answer"):
-        read(path)
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json"])
-def test_a_column_missing_in_a_later_row_is_named_with_that_row(suffix, tmp_path):
-    path = write_rows(tmp_path / f"mine{suffix}", [GOOD, GOOD, {"chosen": "a"}])
-    with pytest.raises(RequestError, match=rf"mine{suffix}, row 2: column 'rejected'"):
+    with pytest.raises(RequestError, match=rf"mine{suffix}, row 0: column '{column}'.*answer"):
         read(path)
 
 
@@ -236,10 +224,9 @@ def test_a_file_without_rows_is_empty(suffix, tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n"])
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
-def test_a_file_of_nothing_but_white_space_is_empty(content, suffix, tmp_path):
-    (tmp_path / f"mine{suffix}").write_bytes(content)
+def test_a_file_of_white_space_is_empty(suffix, tmp_path):
+    (tmp_path / f"mine{suffix}").write_bytes(b"\n \n")
     with pytest.raises(RequestError, match=rf"mine{suffix} is empty"):
         read(tmp_path / f"mine{suffix}")
 
@@ -248,7 +235,7 @@ def test_a_file_of_nothing_but_white_space_is_empty(content, suffix, tmp_path):
 def test_malformed_json_is_named_with_its_line(suffix, tmp_path):
     good = json.dumps(GOOD)
     comma = "," if suffix == ".json" else ""
-    text = f'{good}{comma}\n{good}{comma}\n{{"chosen": "a" "rejected": "b"}}\n'
+    text = f'{good}{comma}\n\n{{"chosen": "a" "rejected": "b"}}\n'
     text = "[" + text + "]" if suffix == ".json" else text
     path = tmp_path / f"mine{suffix}"
     path.write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
@@ -256,44 +243,31 @@ def test_malformed_json_is_named_with_its_line(suffix, tmp_path):
         read(path)
 
 
-def test_lines_are_counted_with_the_blank_ones(tmp_path):
-    (tmp_path / "mine.jsonl").write_text("\n\n" + json.dumps(GOOD) + "\n\n{\n")
-    with pytest.raises(RequestError, match="line 5: malformed"):
-        read(tmp_path / "mine.jsonl")
-
-
 @pytest.mark.parametrize(("row", "kind"), [([1], "list"), ("text", "str"), (3, "int"), (None, "NoneType")])
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
 def test_a_row_that_is_no_object_is_refused(row, kind, suffix, tmp_path):
     path = write_rows(tmp_path / f"mine{suffix}", [GOOD, row])
-    with pytest.raises(RequestError, match=rf"mine{suffix}, row 1: must be an object, found {kind}"):
+    with pytest.raises(RequestError, match=rf"mine{suffix}, row 1.*{kind}"):
         read(path)
 
 
-def test_a_json_file_must_hold_a_list(tmp_path):
+def test_a_json_file_must_contain_a_list(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"chosen": ["a"], "rejected": ["b"]}))
-    with pytest.raises(RequestError, match=r"mine\.json: must hold a list of objects, found dict"):
+    with pytest.raises(RequestError, match=r"mine\.json.*dict"):
         read(tmp_path / "mine.json")
 
 
-@pytest.mark.parametrize("value", [5, None, True, {"text": "a"}, [], ["a", 5], [None], [["a"]]])
-@pytest.mark.parametrize("column", ["chosen", "rejected"])
-def test_responses_must_be_a_string_or_a_list_of_strings(value, column, tmp_path):
-    path = write_rows(tmp_path / "mine.jsonl", [GOOD, {**GOOD, column: value}])
-    with pytest.raises(RequestError, match=rf"mine\.jsonl, row 1: column '{column}' must be a string or a list"):
-        read(path)
-
-
-def test_an_empty_list_in_a_parquet_file_is_refused_too(tmp_path):
-    path = write_rows(tmp_path / "mine.parquet", [{"chosen": ["a"], "rejected": ["b"]}, {"chosen": [], "rejected": []}])
-    with pytest.raises(RequestError, match=r"mine\.parquet, row 1: column 'chosen' must be a string or a list"):
-        read(path)
-
-
-@pytest.mark.parametrize("value", [5, ["a"], {"content": "a"}])
-def test_a_prompt_must_be_a_string(value, tmp_path):
-    path = write_rows(tmp_path / "mine.jsonl", [GOOD, {**GOOD, "prompt": value}])
-    with pytest.raises(RequestError, match=r"mine\.jsonl, row 1: column 'prompt' must be a string"):
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *((side, value) for side in ("chosen", "rejected") for value in (5, None, {"text": "a"}, [], [None], [["a"]])),
+        *(("prompt", value) for value in (5, ["a"], {"content": "a"})),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_file_row_and_column(column, value, suffix, tmp_path):
+    path = write_rows(tmp_path / f"mine{suffix}", [{**GOOD, column: value}])
+    with pytest.raises(RequestError, match=rf"mine{suffix}, row 0: column '{column}'"):
         read(path)
 
 
@@ -309,33 +283,37 @@ def test_a_folder_is_no_file(tmp_path):
         read(tmp_path / "mine.jsonl")
 
 
-def many_rows():
-    return [{"chosen": f"{i} {i * i}", "rejected": f"{i**3}"} for i in range(500)]
+MANY = [{"chosen": f"{i} {i * i}", "rejected": f"{i**3}"} for i in range(500)]
+DAMAGES = {
+    "one byte": lambda data: data[:1],
+    "half": lambda data: data[: len(data) // 2],
+    "last byte missing": lambda data: data[:-1],
+    "another format": lambda data: b"chosen,rejected\na,b\n\xff\xfe",
+}
 
 
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".parquet"])
-@pytest.mark.parametrize("kept", [1, 40, 0.5, -1])
-def test_a_truncated_file_is_refused_and_named(suffix, kept, tmp_path):
-    path = write_rows(tmp_path / f"mine{suffix}", many_rows())
-    whole = path.read_bytes()
-    path.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_refused_and_named(suffix, damage, tmp_path):
+    path = write_rows(tmp_path / f"mine{suffix}", MANY)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.raises(RequestError, match=rf"data file .*mine{suffix}"):
         read(path)
 
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
 def test_a_gzip_file_with_flipped_bits_is_refused_and_named(place, tmp_path):
-    path = write_rows(tmp_path / "mine.jsonl.gz", many_rows())
-    damaged = bytearray(path.read_bytes())
-    for byte in range(int(place * len(damaged)), int(place * len(damaged)) + 8):
-        damaged[byte] ^= 0xFF
-    path.write_bytes(damaged)
+    path = write_rows(tmp_path / "mine.jsonl.gz", MANY)
+    data = bytearray(path.read_bytes())
+    start = int(place * len(data))
+    data[start : start + 8] = bytes(byte ^ 0xFF for byte in data[start : start + 8])
+    path.write_bytes(data)
     with pytest.raises(RequestError, match=r"data file .*mine\.jsonl\.gz"):
         read(path)
 
 
-@pytest.mark.parametrize("suffix", [".jsonl.gz", ".parquet", ".json", ".jsonl"])
-def test_a_file_that_is_not_what_its_name_says_is_refused(suffix, tmp_path):
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_a_file_that_is_not_utf_8_is_refused_and_named(suffix, tmp_path):
     (tmp_path / f"mine{suffix}").write_bytes(b"chosen,rejected\na,b\n\xff\xfe")
     with pytest.raises(RequestError, match=rf"data file .*mine{suffix}"):
         read(tmp_path / f"mine{suffix}")
@@ -372,7 +350,7 @@ def test_the_split_that_is_asked_for_is_read(tmp_path):
     assert read("hh-rlhf:harmless", tmp_path).comparisons[0].prompt == transcript("from test", "")
 
 
-def test_an_unpacked_file_is_read_too(tmp_path):
+def test_an_uncompressed_file_is_read_too(tmp_path):
     row = dict(zip(("chosen", "rejected"), one_pair("plain")[0], strict=True))
     write_rows(tmp_path / "hh-rlhf" / "harmless-base" / "test.jsonl", [row])
     assert read("hh-rlhf:harmless-base", tmp_path).comparisons[0].prompt == transcript("plain", "")
@@ -407,22 +385,16 @@ def test_rows_that_cannot_be_compared_are_dropped_and_counted_by_reason(tmp_path
     assert [c.id for c in source.comparisons] == ["harmless-base/0", "harmless-base/6"]
 
 
-def test_drops_of_all_parts_are_counted_together(tmp_path):
-    same = [(transcript("q", " same"),) * 2]
-    hh_folder(tmp_path, harmless_base=same + one_pair("a"), helpful_base=same * 2 + one_pair("b"))
-    assert read("hh-rlhf:mixed", tmp_path).dropped == {"identical": 3}
-
-
 def test_a_part_of_which_every_row_is_flawed_is_refused(tmp_path):
     hh_folder(tmp_path, harmless_base=[(transcript("q", " same"),) * 2])
-    with pytest.raises(RequestError, match="hh-rlhf:harmless:test holds no comparison"):
+    with pytest.raises(RequestError, match="hh-rlhf:harmless:test"):
         read("hh-rlhf:harmless", tmp_path)
 
 
 @pytest.mark.parametrize("value", [5, None, ["a"]])
 def test_a_transcript_that_is_no_string_is_named_with_subset_and_row(value, tmp_path):
     hh_folder(tmp_path, harmless_base=[*one_pair("a"), (value, transcript("q", " b"))])
-    with pytest.raises(RequestError, match=r"harmless-base.*row 1|row 1 of harmless-base"):
+    with pytest.raises(RequestError, match=r"harmless-base.*row 1"):
         read("hh-rlhf:harmless-base", tmp_path)
 
 
@@ -440,21 +412,6 @@ def test_a_data_root_that_is_no_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TENSION_LENS_DATA", str(tmp_path / "lost"))
     with pytest.raises(RequestError, match=r"data root .*lost is not a folder"):
         read("hh-rlhf:harmless")
-
-
-def test_without_a_folder_and_without_the_hub_the_way_out_is_named(tmp_path):
-    # A process of its own, so that the hub's client starts with an empty cache and without network.
-    code = (
-        "from tension_lens.data.datasets import Spec, load\n"
-        "try: load(Spec.parse('hh-rlhf:helpful:train'))\n"
-        "except Exception as error: print(type(error).__name__, error)"
-    )
-    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("RequestError Anthropic/hh-rlhf helpful-base cannot be read from the hub")
-    assert "--data-root" in done.stdout
-    assert "TENSION_LENS_DATA" in done.stdout
-    assert "hh-rlhf/helpful-base/train.jsonl.gz" in done.stdout
 
 
 # --- the published files ---

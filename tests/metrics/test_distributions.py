@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts_tension import item_table
+from parts_items import of_credits
 from scipy.stats import mannwhitneyu
 
 from tension_lens.errors import RequestError
@@ -92,8 +92,8 @@ def test_rewards_that_cannot_be_distributed_are_refused():
 
 
 def test_every_response_of_a_table_counts():
-    before = item_table([1, 0], chosen=[[3.0, 5.0], [1.0]], rejected=[[0.0], [2.0]])
-    after = item_table([1, 0], chosen=[[1.0, 1.0], [1.0]], rejected=[[0.0], [8.0]])
+    before = of_credits([1, 0], chosen=[[3.0, 5.0], [1.0]], rejected=[[0.0], [2.0]])
+    after = of_credits([1, 0], chosen=[[1.0, 1.0], [1.0]], rejected=[[0.0], [8.0]])
     found = score_shift_of(before, after, bins=8)
     assert (found.before.chosen.spread.n, found.before.chosen.spread.mean) == (3, 3)
     assert (found.after.rejected.spread.n, found.after.rejected.spread.mean) == (2, 4)
@@ -101,7 +101,7 @@ def test_every_response_of_a_table_counts():
     assert found.after.chosen.spread.mean == 1
     assert found.edges.tolist() == list(range(9))
     with pytest.raises(RequestError, match="'0' in before, 'x' in after"):
-        score_shift_of(before, item_table([1, 0], item=["x", "1"]))
+        score_shift_of(before, of_credits([1, 0], item=["x", "1"]))
 
 
 # --- seeds ---

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts_tension import item_table
+from parts_items import of_credits
 from scipy.stats import binomtest, multinomial, norm, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -102,8 +102,8 @@ def test_counts_agree_with_counting_one_by_one(rows):
 
 
 def test_tables_of_the_same_items_are_counted():
-    before = item_table(correct=[1, 1, 0], subtask=["a", "b", "b"])
-    after = item_table(correct=[1, 0, 1], subtask=["a", "b", "b"])
+    before = of_credits(correct=[1, 1, 0], subtask=["a", "b", "b"])
+    after = of_credits(correct=[1, 0, 1], subtask=["a", "b", "b"])
     found = count_pairs_of(before, after)
     assert found.subtasks == ("a", "b")
     assert (found.n.tolist(), found.lost.tolist(), found.gained.tolist()) == ([1, 2], [0, 1], [0, 1])
@@ -125,13 +125,13 @@ def test_tables_of_the_same_items_are_counted():
     ],
 )
 def test_tables_of_other_items_are_refused(other, message):
-    table = item_table(correct=[1, 1, 1])
+    table = of_credits(correct=[1, 1, 1])
     with pytest.raises(RequestError, match=message):
-        count_pairs_of(table, item_table(**other))
+        count_pairs_of(table, of_credits(**other))
 
 
 def test_every_table_is_compared_with_the_first():
-    table, other = item_table(correct=[1, 0]), item_table(correct=[0, 1], item=["0", "x"])
+    table, other = of_credits(correct=[1, 0]), of_credits(correct=[0, 1], item=["0", "x"])
     require_same_items(one=table, two=table, three=table)
     with pytest.raises(RequestError, match="row 1 is '1' in one, 'x' in three"):
         require_same_items(one=table, two=table, three=other)

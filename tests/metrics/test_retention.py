@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts_tension import item_table
+from parts_items import of_credits
 from scipy.stats import ttest_rel
 from statsmodels.stats.proportion import proportion_confint
 
@@ -114,9 +114,9 @@ def test_fractional_credits_are_refused_in_every_model(place):
 
 
 def test_retention_of_tables_is_over_the_same_items():
-    tables = [item_table(correct) for correct in (HELPFUL, HARMLESS, MIXED)]
+    tables = [of_credits(correct) for correct in (HELPFUL, HARMLESS, MIXED)]
     assert retention_of(*tables) == retention(HELPFUL, HARMLESS, MIXED)
-    renamed = item_table(MIXED, item=[*"012345", "x"])
+    renamed = of_credits(MIXED, item=[*"012345", "x"])
     with pytest.raises(RequestError, match="row 6 is '6' in helpful, 'x' in mixed"):
         retention_of(*tables[:2], renamed)
     with pytest.raises(RequestError, match="row 6 is '6' in helpful, 'x' in harmless"):
@@ -144,11 +144,11 @@ def test_flips_account_for_the_change_of_accuracy(rows):
 
 
 def test_flips_of_tables_are_named_by_item():
-    intact, ablated = item_table([1, 0, 1], item=["p", "q", "r"]), item_table([0, 1, 1], item=["p", "q", "r"])
+    intact, ablated = of_credits([1, 0, 1], item=["p", "q", "r"]), of_credits([0, 1, 1], item=["p", "q", "r"])
     found = flips_of(intact, ablated)
     assert (found.lost, found.gained) == (("p",), ("q",))
     with pytest.raises(RequestError, match="'p' in reference, '0' in other"):
-        flips_of(intact, item_table([0, 1, 1]))
+        flips_of(intact, of_credits([0, 1, 1]))
 
 
 # --- margins ---
@@ -224,12 +224,12 @@ def test_margins_that_are_no_numbers_and_fractional_credits_are_refused():
 
 def test_margins_of_tables_are_those_of_the_hardest_pair():
     # Margins 3 - 1 = 2 and 4 - 1 = 3 in one table, 5 - 4 = 1 and 1 - 0 = 1 in the other.
-    one = item_table([1, 1], chosen=[[3.0, 9.0], [4.0]], rejected=[[0.0, 1.0], [1.0]])
-    other = item_table([1, 1], chosen=[[5.0, 6.0], [1.0]], rejected=[[4.0, 2.0], [0.0]])
+    one = of_credits([1, 1], chosen=[[3.0, 9.0], [4.0]], rejected=[[0.0, 1.0], [1.0]])
+    other = of_credits([1, 1], chosen=[[5.0, 6.0], [1.0]], rejected=[[4.0, 2.0], [0.0]])
     found = retained_margins_of(one, other)
     assert (found.raw.reference.mean, found.raw.mixed.mean, found.raw.difference.mean) == (2.5, 1, -1.5)
     with pytest.raises(RequestError, match="'0' in reference, 'x' in mixed"):
-        retained_margins_of(one, item_table([1, 1], item=["x", "1"]))
+        retained_margins_of(one, of_credits([1, 1], item=["x", "1"]))
 
 
 # --- RMSD between chosen and rejected ---

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tension_lens.constants import SCOPES, SIDES, SITES
 from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
+from tension_lens.data.datasets import Dataset
 from tension_lens.evaluate import EvaluateConfig
 from tension_lens.evaluate import run as evaluate
 from tension_lens.metrics.item_table import ItemTable
@@ -27,7 +28,7 @@ from tension_lens.model.packed_forward import PackedRun
 from tension_lens.model.packing import packs
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import TextTokenizer, TokenizedData, TokenizedText, pooled_position, tokenize
-from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.conditions import ablation, intact
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 from tension_lens.passes.ablation import ablated
@@ -74,12 +75,12 @@ def native(model):
 
 def rewards(model, data, *conditions, token_budget=40):
     """Rewards by condition after the last batch."""
-    *_, (_, found) = stream_rewards(model, data, conditions or [Condition("intact")], token_budget)
+    *_, (_, found) = stream_rewards(model, data, conditions or [intact()], token_budget)
     return found
 
 
 def statistics(model, data, site="post", scope="all", *, token_budget=40, base=None):
-    """The accumulators after the last batch."""
+    """The accumulator after the last batch."""
     *_, (_, found) = stream_statistics(model, data.texts, site=site, scope=scope, token_budget=token_budget, base=base)
     return found
 
@@ -88,13 +89,12 @@ def conditions_of(model):
     """The intact model and ablations at both sites, by zero and by mean, beginning in different layers."""
     shape = (model.n_layers, model.d_mlp)
     means = np.random.default_rng(0).normal(size=shape)
-    found = [Condition("intact"), Condition("nothing", NeuronSet.of("none", "post", shape, []))]
+    found = [intact(), ablation(NeuronSet.of("none", "post", shape, []))]
     for site in SITES:
         for first in range(shape[0]):
             some = [(layer, index) for layer in range(first, shape[0]) for index in range(first, shape[1], 3)]
-            neurons = NeuronSet.of("some", site, shape, some)
-            found.append(Condition(f"{site} zero {first}", neurons))
-            found.append(Condition(f"{site} mean {first}", neurons, means))
+            neurons = NeuronSet.of(f"{site} from {first}", site, shape, some)
+            found += [ablation(neurons), ablation(neurons, "mean", means)]
     return found
 
 
@@ -105,22 +105,19 @@ def packed_only(monkeypatch):
     def refuse(*_):
         raise AssertionError("the native forward was taken")
 
-    monkeypatch.setattr(engine, "batches", refuse)
+    monkeypatch.setattr(engine, "padded_batches", refuse)
 
 
 def assert_same_statistics(found, expected):
-    """Both accumulators saw the same tokens and add up to the same, float32 rounding aside."""
-    for side in SIDES:
-        assert found[side].tokens == expected[side].tokens
-        # Where an activation is 0 up to rounding, its sign is not told apart; a sum is exact to its own terms.
-        for name, sums in expected[side].sums.items():
-            if name != "positive":
-                scale = 1 + (expected[side].sums["sum_abs"] if name == "sum" else sums)
-                worst = ((found[side].sums[name] - sums).abs() / scale).max()
-                assert worst < 1e-5, f"{side} {name}"
-        assert (found[side].sums["positive"] - expected[side].sums["positive"]).abs().max() <= 1
-        if expected[side].tokens:
-            torch.testing.assert_close(found[side].maximum, expected[side].maximum, atol=1e-5, rtol=1e-5)
+    """Both accumulators saw the same tokens and add up to the same, up to float32 rounding."""
+    assert found.tokens == expected.tokens
+    # Where an activation is 0 up to rounding, its sign is not told apart; a sum is exact to its own terms.
+    for name, sums in expected.sums.items():
+        if name != "positive":
+            scale = 1 + (expected.sums["sum_abs"] if name == "sum" else sums)
+            assert ((found.sums[name] - sums).abs() / scale).max() < 1e-5, name
+    assert (found.sums["positive"] - expected.sums["positive"]).abs().max() <= 1
+    torch.testing.assert_close(found.maximum, expected.maximum, atol=1e-5, rtol=1e-5)
 
 
 # Both passes agree
@@ -129,15 +126,15 @@ def assert_same_statistics(found, expected):
 def test_rewards_are_the_native_ones_under_every_condition(models, family, packed_only):
     _, model = models[family]
     conditions = conditions_of(model)
-    exact = {one.name: native_rewards_one_by_one(model, one) for one in conditions}
+    exact = {one: native_rewards_one_by_one(model, one) for one in conditions}
 
     @settings(max_examples=12, deadline=None, database=None)
     @given(some_comparisons(), st.integers(1, 200))
     def check(comparisons, token_budget):
         data = data_of(comparisons)
         found = rewards(model, data, *conditions, token_budget=token_budget)
-        for name, values in found.items():
-            np.testing.assert_allclose(values, exact[name](data), atol=1e-5, rtol=0, err_msg=name)
+        for one, values in found.items():
+            np.testing.assert_allclose(values, exact[one](data), atol=1e-5, rtol=0, err_msg=one.label)
 
     check()
 
@@ -177,12 +174,10 @@ def test_statistics_are_the_native_ones(models, family, site, scope):
 def test_a_change_from_a_base_model_is_the_native_one(models, family, site, tmp_path):
     _, model = models[family]
     other = HookedRewardModel.from_pretrained(save_checkpoint(make_reward_model(family, seed=3), tmp_path / "other"))
-    data = tokenize(
-        [Comparison("\n\nHuman: Hi\n\nAssistant:", (" a", " ab"), (" no",), "s", "unknown", "0")],
-        model.tokenizer, 256, "drop",
-    )  # fmt: skip
+    one = Comparison("\n\nHuman: Hi\n\nAssistant:", (" a", " ab"), (" no",), "s", "unknown", "0")
+    data = model.tokenize(Dataset((one,)))
     expected = statistics(native(model), data, site, base=native(other))
-    assert (expected["chosen"].sums["sum_square_change"] > 1e-3).any()
+    assert (expected.sums["sum_square_change"] > 1e-3).any()
     assert_same_statistics(statistics(model, data, site, base=other), expected)
 
 
@@ -193,23 +188,22 @@ def test_several_nested_replacements_are_the_native_ones(models, family, packed_
     inner = {0: (torch.tensor([30, 2]), torch.tensor([4.0, 1.0]))}
     for first, second in (("post", "gate"), ("gate", "post"), ("gate", "gate")):
         with replacing(model.hooked, first, outer), replacing(model.hooked, second, inner):
-            expected = native_rewards_one_by_one(model, Condition("as it is"))(data)
-            for condition in (Condition("as it is"), conditions_of(model)[-2]):
+            for condition in (intact(), conditions_of(model)[-2]):
                 expected = native_rewards_one_by_one(model, condition)(data)
-                np.testing.assert_allclose(rewards(model, data, condition)[condition.name], expected, atol=1e-5)
+                np.testing.assert_allclose(rewards(model, data, condition)[condition], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("cost", [0.0, 1e4, 1e12])
 def test_however_spans_are_grouped_the_rewards_are_the_same(models, family, cost, monkeypatch):
     _, model = models[family]
     data = data_of([([3] * n, [[4] * n, [5], [6, 0]], [[4] * n, [7] * 9]) for n in range(8)])
-    expected = rewards(native(model), data)["intact"]
+    expected = rewards(native(model), data)[intact()]
     monkeypatch.setitem(attention.CALL_COST, "cpu", cost)
     (pack,) = packs(data.texts, 10_000, "cpu")
-    groups = PackedRun(model.packed, pack).groups
+    groups = model.run_of(pack).groups
     assert (len(groups) == 1) == (cost == 1e12)
     assert sum(len(group.targets) for group in groups) == len(pack.tokens)
-    np.testing.assert_allclose(rewards(model, data, token_budget=10_000)["intact"], expected, atol=1e-5)
+    np.testing.assert_allclose(rewards(model, data, token_budget=10_000)[intact()], expected, atol=1e-5)
 
 
 def test_a_text_that_overflows_spoils_no_other(family, tmp_path):
@@ -237,13 +231,13 @@ def merging_tokenizer():
 def test_a_merge_across_the_prompts_end_ends_what_is_shared(models, family):
     _, model = models[family]
     one = Comparison("ab", ("cd",), ("xd", "xdd"), "s", "unknown", "0")
-    data = tokenize([one], merging_tokenizer(), 256, "drop")
+    data = tokenize(Dataset((one,)), merging_tokenizer(), 256, "drop")
     a, b, d, x = (VOCABULARY[letter] for letter in "abdx")
     (pack,) = packs(data.texts, 100, "cpu")
     # The chosen text is a bc d, the rejected ones a b x d and a b x d d: of the prompt's two letters a alone is shared.
     assert pack.tokens.tolist() == [VOCABULARY[BYTES[-1]], d, a, b, x, d, b, x, d, d]
-    expected = rewards(native(model), data)["intact"]
-    np.testing.assert_allclose(rewards(model, data)["intact"], expected, atol=1e-5)
+    expected = rewards(native(model), data)[intact()]
+    np.testing.assert_allclose(rewards(model, data)[intact()], expected, atol=1e-5)
     for scope in SCOPES:
         assert_same_statistics(statistics(model, data, scope=scope), statistics(native(model), data, scope=scope))
 
@@ -260,7 +254,7 @@ def test_a_shared_token_is_computed_once_and_the_last_layer_at_pooled_tokens_alo
         PackedRun, "post", lambda self, layer, middle: seen.append((layer, len(middle))) or plain(self, layer, middle)
     )
     (pack,) = packs(data.texts, 100, "cpu")
-    PackedRun(model.packed, pack).rewards()
+    model.run_of(pack).rewards()
     # 4 tokens of the prompt, 2 + 1 + 3 of the responses; in the last layer one of each response.
     assert seen == [(0, 10), (1, 10), (2, 3)]
 
@@ -279,14 +273,14 @@ def test_layers_before_the_first_switched_off_neuron_run_once(models, family):
     _, model = models[family]
     shape = (model.n_layers, model.d_mlp)
     conditions = [
-        Condition(f"{first} {index}", NeuronSet.of("one", "post", shape, [(first, index)]))
+        ablation(NeuronSet.of(f"{first} {index}", "post", shape, [(first, index)]))
         for first in (1, 2)
         for index in (0, 1)
     ]
     calls = []
     points = [block.mlp.hook_post for block in model.hooked.blocks]
     with reading(model.hooked, "post", lambda layer, _: calls.append(layer)):
-        rewards(model, data_of([([3], [[4]], [[5]])]), Condition("intact"), *conditions)
+        rewards(model, data_of([([3], [[4]], [[5]])]), intact(), *conditions)
     assert not any(point._forward_hooks for point in points)
     # Intact up to the MLP of layer 2: 0, 1. From there the intact rewards: 2. Two conditions each from layer 1, 2 on.
     assert sorted(calls) == [0, *[1] * 3, *[2] * 5]
@@ -320,10 +314,13 @@ def test_other_number_types_are_as_near_to_float32_as_the_native_pass(family, dt
 def taken(model, monkeypatch, texts=TEXTS):
     """Whether rewards come from the packed pass or from the native one, and the rewards."""
     kinds = []
-    plain = HookedRewardModel.rewards_of
-    monkeypatch.setattr(
-        HookedRewardModel, "rewards_of", lambda self, batch: kinds.append(type(batch).__name__) or plain(self, batch)
-    )
+    plain = HookedRewardModel.run_of
+
+    def noting(self, batch):
+        kinds.append("packed" if batch.packing else "native")
+        return plain(self, batch)
+
+    monkeypatch.setattr(HookedRewardModel, "run_of", noting)
     found = model.rewards(texts)
     monkeypatch.undo()
     (kind,) = set(kinds)
@@ -332,15 +329,15 @@ def taken(model, monkeypatch, texts=TEXTS):
 
 def test_the_packed_pass_is_the_default_and_native_the_other(models, family, monkeypatch):
     _, model = models[family]
-    assert taken(model, monkeypatch)[0] == "Pack"
-    assert taken(native(model), monkeypatch)[0] == "Batch"
+    assert taken(model, monkeypatch)[0] == "packed"
+    assert taken(native(model), monkeypatch)[0] == "native"
 
 
 def test_our_own_hooks_keep_the_packed_pass(models, family, site, monkeypatch):
     _, model = models[family]
     off = {1: (torch.tensor([3]), torch.tensor([0.0]))}
     with replacing(model.hooked, site, off), reading(model.hooked, site, lambda *_: None):
-        assert taken(model, monkeypatch)[0] == "Pack"
+        assert taken(model, monkeypatch)[0] == "packed"
 
 
 SERVED = (
@@ -376,28 +373,28 @@ def test_a_users_hook_acts_as_on_the_native_pass(models, family, point, monkeypa
     _, model = models[family]
     engine._say_once.cache_clear()
     ids = model.encode(TEXTS)
-    intact = model.rewards(TEXTS)
+    before = model.rewards(TEXTS)
     hooks = [(point, by_position)]
     alone = [float(model.hooked.run_with_hooks(torch.tensor([row]), fwd_hooks=hooks)[0, -1, 0]) for row in ids]
-    data = tokenize(
-        [Comparison("\n\nHuman: Hi", (" a", " ab"), (" no", ""), "s", "unknown", "0")], model.tokenizer, 256, "drop"
-    )
-    off = [one for one in conditions_of(model) if one.name.endswith("mean 1")]
+    one = Comparison("\n\nHuman: Hi", (" a", " ab"), (" no", ""), "s", "unknown", "0")
+    data = model.tokenize(Dataset((one,)))
+    off = [one for one in conditions_of(model) if one.label.endswith("from 1.mean")]
+    assert len(off) == 2
     with model.hooked.hooks(hooks):
         for _ in range(2):
             kind, found = taken(model, monkeypatch)
-            assert kind == ("Pack" if point in SERVED else "Batch")
+            assert kind == ("packed" if point in SERVED else "native")
             np.testing.assert_allclose(found, alone, atol=1e-5)
-        expected = rewards(native(model), data, Condition("intact"), *off)
-        for name, values in rewards(model, data, Condition("intact"), *off).items():
+        expected = rewards(native(model), data, intact(), *off)
+        for name, values in rewards(model, data, intact(), *off).items():
             np.testing.assert_allclose(values, expected[name], atol=1e-5)
         for how in product(SITES, SCOPES):
             assert_same_statistics(statistics(model, data, *how), statistics(native(model), data, *how))
-    assert (intact - torch.tensor(alone)).abs().max() > 1e-5, "the hook would make no difference"
+    assert (before - torch.tensor(alone)).abs().max() > 1e-5, "the hook would make no difference"
     assert capsys.readouterr().err.count(point) == (point in NOT_SERVED), "said once, and only where it is so"
     kind, found = taken(model, monkeypatch)
-    assert kind == "Pack"
-    assert torch.equal(found, intact)
+    assert kind == "packed"
+    assert torch.equal(found, before)
 
 
 def test_a_users_hook_sees_every_text_by_position_once_for_each_condition(models, family):
@@ -422,16 +419,16 @@ def test_a_hook_on_the_whole_model_or_a_backward_one_takes_the_native_pass(model
         model.hooked.blocks[0].register_forward_pre_hook(lambda *_: None),
         model.hooked.blocks[0].mlp.hook_post.register_full_backward_hook(lambda *_: None),
     ):
-        assert taken(model, monkeypatch)[0] == "Batch"
+        assert taken(model, monkeypatch)[0] == "native"
         handle.remove()
-    assert taken(model, monkeypatch)[0] == "Pack"
+    assert taken(model, monkeypatch)[0] == "packed"
 
 
 def test_what_the_final_norm_divides_by_is_read_on_the_native_pass(models, family, monkeypatch):
     _, model = models[family]
     seen = []
     with reading_final_scale(model.hooked, seen.append):
-        assert taken(model, monkeypatch)[0] == "Batch"
+        assert taken(model, monkeypatch)[0] == "native"
     assert seen
 
 
@@ -440,7 +437,7 @@ def test_a_hook_of_one_model_takes_both_to_the_native_pass(models, family):
     other = replace(model, engine="native")
     data = data_of([([3], [[4]], [[5, 6]])])
     found = statistics(model, data, base=other)
-    assert found["chosen"].sums["sum_square_change"].abs().max() == 0
+    assert found.sums["sum_square_change"].abs().max() == 0
 
 
 def test_an_engine_that_does_not_exist_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Packs hold every token of every text once where it is shared, and say where each text's tokens stand."""
+"""Packed batches hold each shared token once and know the rows of each text's tokens."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_every_text_is_in_one_pack_with_its_tokens_at_their_positions(rows_of_te
     for pack in found:
         for text, rows in zip(pack.texts, pack.rows, strict=True):
             assert tuple(pack.tokens[rows].tolist()) == text.ids
-            assert pack.positions[rows].tolist() == list(range(len(text.ids)))
+            assert pack.packing.positions[rows].tolist() == list(range(len(text.ids)))
         assert pack.pooled().tolist() == [
             int(rows[text.pooled]) for rows, text in zip(pack.rows, pack.texts, strict=True)
         ]
@@ -70,7 +70,7 @@ def test_every_row_is_computed_once_and_sees_its_own_text_up_to_itself(rows_of_t
     texts = texts_of(rows_of_texts)
     for pack in packs(texts, budget, "cpu"):
         seen = {}
-        for rows, n in pack.spans:
+        for rows, n in pack.packing.spans:
             for query in range(len(rows) - n, len(rows)):
                 assert int(rows[query]) not in seen
                 seen[int(rows[query])] = rows[: query + 1].tolist()
@@ -115,7 +115,7 @@ def test_a_pack_by_hand():
     (pack,) = packs(texts, 100, "cpu")
     # Chosen alone: 7. Shared: 5 6 and, as a comparison of one text shares all with itself, 5. Rejected alone: 8 9.
     assert pack.tokens.tolist() == [7, 5, 6, 5, 8, 9]
-    assert pack.positions.tolist() == [2, 0, 1, 0, 2, 3]
+    assert pack.packing.positions.tolist() == [2, 0, 1, 0, 2, 3]
     assert [rows.tolist() for rows in pack.rows] == [[1, 2, 0], [1, 2, 4, 5], [3]]
     assert pack.weights("all").tolist() == [[1, 1, 1, 0, 0, 0], [0, 1, 1, 1, 1, 1]]
     assert pack.weights("response").tolist() == [[1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]]

@@ -31,9 +31,9 @@ from transformers import (
 
 from tension_lens.artifacts.layout import CARD_FILE
 from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import load_comparisons
 from tension_lens.errors import RequestError
-from tension_lens.model import conversion as architectures
+from tension_lens.model import reward_model
 from tension_lens.model.checkpoints import RewardModelCard
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import TextTokenizer
@@ -251,7 +251,8 @@ def test_a_text_as_long_as_the_context_is_read(models, family):
 def test_the_cache_of_transformer_lens_holds_what_the_value_head_reads(models, family):
     reference, model = models[family]
     (ids,) = model.encode(TEXTS[:1])
-    rewards, cache = model.hooked.run_with_cache(torch.tensor([ids]))
+    rewards, cache = model.run_with_cache(TEXTS[0])
+    assert torch.equal(model.run_with_cache(ids)[0], rewards)
     expected = model.rewards_at_every_token(torch.tensor([ids]))[0]
     torch.testing.assert_close(rewards[0, :, 0], expected, atol=1e-6, rtol=0)
     residual = cache["resid_post", 2][0]
@@ -444,7 +445,7 @@ def test_a_folder_without_tokenizer_is_refused(checkpoint):
 
 @pytest.mark.parametrize("weight", ["W_E", "blocks.2.mlp.W_out", "blocks.1.attn.W_O", "ln_final.w", "unembed.W_U"])
 def test_a_conversion_that_changes_a_weight_is_refused(checkpoint, weight, monkeypatch):
-    convert = architectures.to_hooked
+    convert = reward_model.to_hooked
 
     def convert_wrongly(hf_model):
         hooked = convert(hf_model)
@@ -452,7 +453,7 @@ def test_a_conversion_that_changes_a_weight_is_refused(checkpoint, weight, monke
         dict(hooked.named_parameters())[name].mul_(1.05)
         return hooked
 
-    monkeypatch.setattr(architectures, "to_hooked", convert_wrongly)
+    monkeypatch.setattr(reward_model, "to_hooked", convert_wrongly)
     assert "differ from Hugging Face" in refusal(checkpoint)
 
 
@@ -497,7 +498,7 @@ def sixteen_at_a_time(tokenizer, most):
     Each text keeps its end, where texts differ. Every batch of 16 holds all lengths up to its own longest, so that
     most texts are padded; few batches are long, because a full-sized model is slow.
     """
-    comparisons = load(Spec.parse("sample:mixed:test"), limit=64).comparisons
+    comparisons = load_comparisons("sample:mixed:test", limit=64).comparisons
     texts = [one.prompt + reply for one in comparisons for reply in (*one.chosen, *one.rejected)]
     rows = [tokenizer(text, add_special_tokens=False, verbose=False).input_ids for text in texts]
     longest = [most, most // 3, 12, 12, 8, 8, 8, 8]
@@ -510,7 +511,7 @@ def sixteen_at_a_time(tokenizer, most):
 def in_memory(reference, tokenizer, pad_token_id):
     """A hooked reward model that needs no files."""
     texts = TextTokenizer(tokenizer, HH_TEMPLATE, pad_token_id, False)
-    return HookedRewardModel(architectures.to_hooked(reference), texts, RewardModelCard(), "memory", "", float("nan"))
+    return HookedRewardModel(reward_model.to_hooked(reference), texts, RewardModelCard(), "memory", "", float("nan"))
 
 
 def with_pad_token(model, reference, pad_token_id):

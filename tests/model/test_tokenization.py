@@ -1,9 +1,11 @@
 """Tokens, the response's first token, the pooled token, the length policy and batches, each against its own oracle."""
 
 import gzip
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,10 +14,12 @@ from parts import byte_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from tension_lens.constants import SCOPES, SIDES
 from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
-from tension_lens.data.datasets import Spec, load
+from tension_lens.data.datasets import Dataset, load_comparisons
 from tension_lens.errors import RequestError
-from tension_lens.model.padding import batches, padded
+from tension_lens.model.batching import padded, padded_batches
+from tension_lens.model.packing import unshared
 from tension_lens.model.tokenization import TextTokenizer, TokenizedText, pooled_position, tokenize
 
 EOS = PAD_EQUAL_TO_EOS = 0
@@ -27,6 +31,10 @@ tricky = st.text(alphabet="ab :\n\t'é☃🐧1", max_size=8)
 
 def pair(prompt, *responses, **more):
     return Comparison(prompt, responses[:1], responses[1:] or ("x",), "s", "helpful", "the-id", **more)
+
+
+def data_of(*comparisons, **dropped):
+    return Dataset(comparisons, dropped)
 
 
 def bytewise(pad=PAD_EQUAL_TO_EOS, append_eos=False, template=HH_TEMPLATE):
@@ -158,7 +166,7 @@ def real_tokenizer(name, shared_data):
 def test_real_tokenizers_find_the_response_in_real_transcripts(name, shared_data):
     tokenizer = real_tokenizer(name, shared_data)
     count = TextTokenizer(tokenizer, HH_TEMPLATE, None, False)
-    for number, comparison in enumerate(load(Spec.parse("hh-rlhf:mixed"), shared_data).comparisons[::40]):
+    for number, comparison in enumerate(load_comparisons("hh-rlhf:mixed", shared_data).comparisons[::40]):
         for text in count(comparison, number):
             assert text.response_start == start_by_bytes(tokenizer, text.ids, comparison.prompt)
             reply = comparison.side(text.side)[0]
@@ -212,8 +220,8 @@ LENGTHS = [(3, 5), (6, 2), (2, 6), (5, 5), (9, 9)]
 """Bytes of the chosen and of the rejected text; with at most 5 allowed the second, third and last are too long."""
 
 
-def of_lengths(prompt=""):
-    return [pair(prompt, "c" * chosen, "r" * rejected) for chosen, rejected in LENGTHS]
+def of_lengths():
+    return data_of(*(pair("", "c" * chosen, "r" * rejected) for chosen, rejected in LENGTHS))
 
 
 def test_dropping_leaves_out_every_comparison_with_a_text_too_long():
@@ -253,14 +261,14 @@ def test_a_cut_that_ends_in_pad_tokens_is_read_before_them():
 
 
 def test_an_appended_eos_counts_towards_the_length():
-    assert tokenize([pair("", "abc")], bytewise(), 3, "drop").counts["kept"] == 1
+    assert tokenize(data_of(pair("", "abc")), bytewise(), 3, "drop").counts["kept"] == 1
     with pytest.raises(RequestError, match="nothing is left"):
-        tokenize([pair("", "abc")], bytewise(append_eos=True), 3, "drop")
+        tokenize(data_of(pair("", "abc")), bytewise(append_eos=True), 3, "drop")
 
 
 def test_one_long_response_of_many_makes_the_comparison_too_long():
     comparison = Comparison("", ("a", "b"), ("c", "d" * 9, "e"), "s", "helpful", "0")
-    data = tokenize([comparison, pair("", "x")], bytewise(), 5, "drop")
+    data = tokenize(data_of(comparison, pair("", "x")), bytewise(), 5, "drop")
     assert (data.counts["dropped_too_long"], [t.item for t in data.texts]) == (1, [1, 1])
 
 
@@ -280,19 +288,18 @@ def bare(lengths):
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 60))
 def test_batches_hold_every_text_once_padded_on_the_right_within_the_budget(lengths, budget):
     items, pad = bare(lengths), 99
-    found = list(batches(items, budget, pad, "cpu"))
+    found = list(padded_batches(items, budget, pad, "cpu"))
     assert sorted(t.item for batch in found for t in batch.texts) == list(range(len(items)))
     for batch in found:
         width = max(len(t.ids) for t in batch.texts)
         assert batch.tokens.tolist() == [[*t.ids, *[pad] * (width - len(t.ids))] for t in batch.texts]
         assert batch.tokens.numel() <= budget or len(batch.texts) == 1
-        assert batch.positions().tolist() == [list(range(width))]
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 60))
 def test_batches_come_longest_first_and_none_could_take_in_the_next_text(lengths, budget):
-    found = list(batches(bare(lengths), budget, 0, "cpu"))
+    found = list(padded_batches(bare(lengths), budget, 0, "cpu"))
     order = [len(t.ids) for batch in found for t in batch.texts]
     assert order == sorted(lengths, reverse=True)
     for batch in found[:-1]:
@@ -300,13 +307,30 @@ def test_batches_come_longest_first_and_none_could_take_in_the_next_text(lengths
 
 
 def test_batches_by_hand():
-    found = [[len(t.ids) for t in batch.texts] for batch in batches(bare([2, 9, 4, 3, 1, 4]), 8, 0, "cpu")]
+    found = [[len(t.ids) for t in batch.texts] for batch in padded_batches(bare([2, 9, 4, 3, 1, 4]), 8, 0, "cpu")]
     assert found == [[9], [4, 4], [3, 2], [1]]
 
 
 def test_no_texts_make_no_batches():
-    assert list(batches([], 8, 0, "cpu")) == []
+    assert list(padded_batches([], 8, 0, "cpu")) == []
 
 
 def test_padding_stands_on_the_right():
     assert padded(bare([1, 3]), 7, "cpu").tokens.tolist() == [[2, 7, 7], [2, 3, 4]]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.sampled_from(SCOPES))
+def test_rows_and_weights_are_of_the_activations_that_hooks_see(lengths, scope):
+    items = [replace(text, side=SIDES[text.item % 2], response_start=len(text.ids) // 2) for text in bare(lengths)]
+    for batch in (padded(items, 7, "cpu"), unshared(items, "cpu")):
+        # Hooks see [text, pos, width]; here each activation is the number of its place.
+        seen = np.arange(len(items) * max(lengths)).reshape(len(items), -1)
+        expected = np.zeros((2, seen.size))
+        for number, (text, rows) in enumerate(zip(batch.texts, batch.rows, strict=True)):
+            assert rows.tolist() == seen[number, : len(text.ids)].tolist()
+            assert batch.pooled()[number] == seen[number, text.pooled]
+            expected[SIDES.index(text.side), seen[number, slice(*text.in_scope(scope))]] = 1
+        weights = batch.weights(scope).numpy()
+        assert np.array_equal(weights, expected[:, : weights.shape[1]])
+        assert not expected[:, weights.shape[1] :].any()

@@ -1,4 +1,4 @@
-"""Switching neurons off does what it says, and the planted neuron is found, matters, and matters alone."""
+"""Ablation matches Hugging Face; the planted neuron, and no other, carries the reward."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,14 @@ from parts_planted import PLANTED, planted_comparisons, planted_reward_model
 from scipy.stats import binom
 
 from tension_lens.constants import SITES
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 from tension_lens.model.reward_model import HookedRewardModel
-from tension_lens.model.tokenization import tokenize
-from tension_lens.neurons.conditions import Condition
-from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.conditions import ablation, intact, random_controls
 from tension_lens.neurons.sets import NeuronSet, top_percent
 from tension_lens.passes.ablation import ablated
-from tension_lens.passes.activations import finish_scores, stream_statistics
-from tension_lens.passes.rewards import item_rewards, stream_rewards
+from tension_lens.passes.activations import score_neurons
+from tension_lens.passes.rewards import evaluate_conditions
 
 TEXTS = [text for pair in PAIRS for text in pair]
 N_PLANTED = 200
@@ -182,32 +181,21 @@ def test_means_of_another_network_are_refused(models, family, site):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """Of each family the model with the planted neuron, its comparisons, and these tokenised."""
+    """Of each family the model with the planted neuron, and comparisons."""
     folder = tmp_path_factory.mktemp("planted")
-    comparisons = planted_comparisons(N_PLANTED)
-
-    def opened(family):
-        model = HookedRewardModel.from_pretrained(save_checkpoint(planted_reward_model(family), folder / family))
-        return model, comparisons, tokenize(comparisons, model.tokenizer, 256, "drop")
-
-    return {family: opened(family) for family in FAMILIES}
+    data = Dataset(tuple(planted_comparisons(N_PLANTED)))
+    saved = {family: save_checkpoint(planted_reward_model(family), folder / family) for family in FAMILIES}
+    return {family: (HookedRewardModel.from_pretrained(path), data) for family, path in saved.items()}
 
 
-def accuracies(model, comparisons, data, *conditions):
+def accuracies(model, data, *conditions):
     """The share of items right under each condition."""
-    *_, (_, rewards) = stream_rewards(model, data, conditions, 4096)
-    return [np.mean(item_rewards(comparisons, data, rewards[one.name]).correct) for one in conditions]
+    return [np.mean(table.correct) for table in evaluate_conditions(model, data, conditions).values()]
 
 
 def planted_set(model, site):
     """The planted neuron alone."""
     return NeuronSet.of("planted", site, (model.n_layers, model.d_mlp), [PLANTED])
-
-
-def scores_of(model, data, site, scope):
-    """Scores as the score command makes them."""
-    *_, (_, sides) = stream_statistics(model, data.texts, site=site, scope=scope, token_budget=4096)
-    return finish_scores(sides, site, scope, {})
 
 
 def assert_chance(accuracy):
@@ -219,45 +207,42 @@ def assert_chance(accuracy):
 
 @pytest.mark.parametrize("scope", ["all", "last"])
 def test_scoring_ranks_the_planted_neuron_first(planted, family, site, scope):
-    model, _, data = planted[family]
-    importance = scores_of(model, data, site, scope).importance("mean_abs")
+    model, data = planted[family]
+    importance = score_neurons(model, data, site=site, scope=scope).importance("mean_abs")
     best = top_percent(importance, 100 / importance.size, "best", site)
     assert neuron_pairs(best) == (PLANTED,)
 
 
 def test_the_sides_differ_most_at_the_planted_neuron(planted, family, site):
-    model, _, data = planted[family]
-    values = scores_of(model, data, site, "last").values
+    model, data = planted[family]
+    values = score_neurons(model, data, site=site, scope="last").values
     difference = np.abs(values["chosen/mean"] - values["rejected/mean"])
     assert np.unravel_index(difference.argmax(), difference.shape) == PLANTED
 
 
 def test_without_the_planted_neuron_the_model_guesses(planted, family, site):
-    model, comparisons, data = planted[family]
-    off = Condition("planted", planted_set(model, site))
-    intact, without = accuracies(model, comparisons, data, Condition("baseline"), off)
-    assert intact == 1
+    model, data = planted[family]
+    whole, without = accuracies(model, data, intact(), ablation(planted_set(model, site)))
+    assert whole == 1
     assert_chance(without)
 
 
 def test_at_its_mean_the_planted_neuron_tells_nothing_either(planted, family):
     # At post: it writes the same into every text. (At a gate it still passes on W_in x, which knows good from bad.)
-    model, comparisons, data = planted[family]
-    means = scores_of(model, data, "post", "all").importance("mean")
-    held = Condition("held", planted_set(model, "post"), means)
-    assert_chance(accuracies(model, comparisons, data, held)[0])
+    model, data = planted[family]
+    means = score_neurons(model, data).importance("mean")
+    assert_chance(accuracies(model, data, ablation(planted_set(model, "post"), "mean", means))[0])
 
 
 def test_every_other_neuron_may_go(planted, family, site):
-    model, comparisons, data = planted[family]
+    model, data = planted[family]
     shape = (model.n_layers, model.d_mlp)
     everything = NeuronSet.of("all", site, shape, np.ndindex(*shape))
-    assert accuracies(model, comparisons, data, Condition("rest", everything - planted_set(model, site))) == [1]
+    assert accuracies(model, data, ablation(everything - planted_set(model, site))) == [1]
 
 
 def test_a_random_control_of_the_same_size_does_no_harm(planted, family, site):
-    model, comparisons, data = planted[family]
-    controls = [control_set(planted_set(model, site), "uniform", seed) for seed in range(5)]
-    assert all(neuron_pairs(control) != (PLANTED,) for control in controls)
-    found = accuracies(model, comparisons, data, *(Condition(control.name, control) for control in controls))
-    assert found == [1] * 5
+    model, data = planted[family]
+    controls = random_controls(planted_set(model, site), 5)
+    assert all(neuron_pairs(control.neurons) != (PLANTED,) for control in controls)
+    assert accuracies(model, data, *controls) == [1] * 5

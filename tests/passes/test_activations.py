@@ -1,6 +1,7 @@
 """Statistics of activations equal those of plain Hugging Face hooks, however the texts are batched and ordered."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from safetensors.numpy import load_file, save_file
 from transformers import GPT2LMHeadModel, LlamaForCausalLM
 
 from tension_lens.artifacts.layout import SCORES_FILE
-from tension_lens.constants import CHANGE_STATISTIC, OPTIONAL_STATISTICS, SCOPES, SIDES, SITES, STATISTICS
+from tension_lens.constants import CHANGE_STATISTIC, ENGINES, OPTIONAL_STATISTICS, SCOPES, SIDES, SITES, STATISTICS
 from tension_lens.data.comparisons import Comparison, split_transcript
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 from tension_lens.model.reward_model import HookedRewardModel
-from tension_lens.model.tokenization import tokenize
 from tension_lens.neurons.scores import NeuronScores
-from tension_lens.passes.activations import ActivationAccumulator, finish_scores, stream_statistics
+from tension_lens.passes.activations import ActivationAccumulator, blocks_of, score_neurons, stream_statistics
 
 
 def comparison(number, pair):
@@ -49,14 +50,14 @@ def backbones(tmp_path_factory):
 
 
 def texts_of(model, comparisons=COMPARISONS):
-    """Comparisons tokenised as scoring does."""
-    return tokenize(comparisons, model.tokenizer, 256, "drop").texts
+    """Texts of the comparisons."""
+    return model.tokenize(Dataset(tuple(comparisons))).texts
 
 
 def streamed(model, texts, site="post", scope="all", *, token_budget=256, base=None):
-    """The accumulators after the last batch."""
-    *_, (_, sides) = stream_statistics(model, texts, site=site, scope=scope, token_budget=token_budget, base=base)
-    return sides
+    """The accumulator after the last batch."""
+    *_, (_, sums) = stream_statistics(model, texts, site=site, scope=scope, token_budget=token_budget, base=base)
+    return sums
 
 
 def tokens_in_scope(comparison, response, scope):
@@ -98,23 +99,23 @@ def by_hand(side, site, scope, reference, base=None):
 @pytest.mark.parametrize("site", SITES)
 def test_every_statistic_equals_hugging_faces_hooks(models, backbones, family, site, scope):
     (reference, model), (base_reference, base) = models[family], backbones[family]
-    sides = streamed(model, texts_of(model), site, scope, base=base)
-    for side in SIDES:
-        expected, tokens = by_hand(side, site, scope, reference, base_reference)
-        found = sides[side].finish()
-        assert set(found) == {*STATISTICS, CHANGE_STATISTIC}
-        assert sides[side].tokens == tokens
-        for name, value in found.items():
-            assert value.dtype == np.float32
-            assert value.shape == (3, model.d_mlp)
-            np.testing.assert_allclose(value, expected[name], atol=1e-5, rtol=1e-5, err_msg=f"{side}/{name}")
+    for engine in ENGINES:
+        sums = streamed(replace(model, engine=engine), texts_of(model), site, scope, base=base)
+        found = sums.finish()
+        assert set(found) == {f"{side}/{name}" for side in SIDES for name in (*STATISTICS, CHANGE_STATISTIC)}
+        assert {(value.dtype, value.shape) for value in found.values()} == {(np.dtype("float32"), (3, model.d_mlp))}
+        for number, side in enumerate(SIDES):
+            expected, tokens = by_hand(side, site, scope, reference, base_reference)
+            assert sums.tokens[number] == tokens
+            for name, value in expected.items():
+                np.testing.assert_allclose(found[f"{side}/{name}"], value, atol=1e-5, rtol=1e-5, err_msg=name)
 
 
 def test_the_statistics_tell_sides_sites_and_scopes_apart(models):
     # Else the test above could pass on numbers that are all alike.
     _, model = models["llama"]
     found = [
-        streamed(model, texts_of(model), site, scope)[side].finish()["mean_abs"]
+        streamed(model, texts_of(model), site, scope).finish()[f"{side}/mean_abs"]
         for site in SITES
         for scope in SCOPES
         for side in SIDES
@@ -125,29 +126,29 @@ def test_the_statistics_tell_sides_sites_and_scopes_apart(models):
 
 def test_without_a_base_model_there_is_no_change_statistic(models, family):
     _, model = models[family]
-    assert set(streamed(model, texts_of(model))["chosen"].finish()) == set(STATISTICS)
+    assert set(streamed(model, texts_of(model)).finish()) == {f"{side}/{name}" for side in SIDES for name in STATISTICS}
 
 
 def test_a_model_has_not_changed_against_itself(models, family):
     _, model = models[family]
-    found = streamed(model, texts_of(model), base=model)["rejected"].finish()
-    assert np.abs(found[CHANGE_STATISTIC]).max() == 0
+    found = streamed(model, texts_of(model), base=model).finish()
+    assert np.abs(found[f"rejected/{CHANGE_STATISTIC}"]).max() == 0
 
 
 def test_several_responses_of_a_side_are_pooled_token_by_token(models, family):
     _, model = models[family]
     prompt, (short, long) = "\n\nHuman: Hi\n\nAssistant:", (" a", " a much longer reply")
     one = Comparison(prompt, (short, long), (" no",), "any", "unknown", "0")
-    sides = streamed(model, texts_of(model, [one]), scope="response")
+    together = streamed(model, texts_of(model, [one]), scope="response")
     each = [
         streamed(
             model, texts_of(model, [Comparison(prompt, (text,), (" no",), "any", "unknown", "0")]), scope="response"
         )
         for text in (short, long)
     ]
-    means = [side["chosen"].finish()["mean"].astype(np.float64) for side in each]
+    means = [sums.finish()["chosen/mean"].astype(np.float64) for sums in each]
     weighted = (len(short) * means[0] + len(long) * means[1]) / (len(short) + len(long))
-    np.testing.assert_allclose(sides["chosen"].finish()["mean"], weighted, atol=1e-6)
+    np.testing.assert_allclose(together.finish()["chosen/mean"], weighted, atol=1e-6)
 
 
 # However the texts come
@@ -158,22 +159,21 @@ def test_statistics_depend_on_neither_batches_nor_order(models, backbones, famil
     _, model = models[family]
     _, base = backbones[family]
     texts = texts_of(model)
-    expected = {side: sums.finish() for side, sums in streamed(model, texts, site, base=base).items()}
+    expected = streamed(model, texts, site, base=base).finish()
 
     @settings(max_examples=8, deadline=None, database=None)
     @given(st.integers(1, 2000), st.randoms(use_true_random=False))
     def check(token_budget, draw):
-        sides = streamed(model, draw.sample(texts, len(texts)), site, token_budget=token_budget, base=base)
-        for side in SIDES:
-            for name, value in sides[side].finish().items():
-                np.testing.assert_allclose(value, expected[side][name], atol=2e-6, rtol=2e-6, err_msg=f"{side}/{name}")
+        sums = streamed(model, draw.sample(texts, len(texts)), site, token_budget=token_budget, base=base)
+        for name, value in sums.finish().items():
+            np.testing.assert_allclose(value, expected[name], atol=2e-6, rtol=2e-6, err_msg=name)
 
     check()
 
 
 def test_every_token_is_reported_once(models, family):
     _, model = models[family]
-    data = tokenize(COMPARISONS, model.tokenizer, 256, "drop")
+    data = model.tokenize(Dataset(tuple(COMPARISONS)))
     for token_budget in (1, 150, 10_000):
         stream = stream_statistics(model, data.texts, site="post", scope="all", token_budget=token_budget)
         assert sum(tokens for tokens, _ in stream) == data.n_tokens
@@ -184,8 +184,8 @@ def test_memory_does_not_grow_with_the_texts(models, backbones, family):
     _, base = backbones[family]
     texts = texts_of(model)
     sizes = []
-    for _, sides in stream_statistics(model, texts, site="post", scope="all", token_budget=1, base=base):
-        sizes.append(len(pickle.dumps({side: vars(sums) for side, sums in sides.items()})))
+    for _, sums in stream_statistics(model, texts, site="post", scope="all", token_budget=1, base=base):
+        sizes.append(len(pickle.dumps(vars(sums))))
     assert len(sizes) == len(texts)
     # A token count may need some more bytes; activations kept would need thousands.
     assert max(sizes) - min(sizes) < 32
@@ -198,16 +198,19 @@ floats = st.floats(-100, 100, width=32)
 
 
 def accumulated(layers, base=None):
-    """An accumulator that has seen activations [layer, token, neuron] at once."""
+    """An accumulator that has seen activations [layer, token, neuron] at once, each once on either side."""
     sums = ActivationAccumulator(SHAPE, base is not None, "cpu")
+    blocks = blocks_of(torch.ones(2, len(layers[0])))
     for layer, activations in enumerate(layers):
-        sums.update(layer, torch.tensor(activations), None if base is None else torch.tensor(base[layer]))
+        sums.update(layer, torch.tensor(activations), blocks, None if base is None else torch.tensor(base[layer]))
     return sums
 
 
 def assert_same(a, b):
     """Both end in the same statistics."""
     assert a.tokens == b.tokens
+    if not all(a.tokens):
+        return
     for name, value in a.finish().items():
         np.testing.assert_allclose(value, b.finish()[name], atol=1e-6, rtol=1e-6, err_msg=name)
 
@@ -235,7 +238,7 @@ def test_statistics_by_hand():
     # One layer's neurons over two tokens: (3, −4), (0, 0), (−1, −2); the base model had 1 everywhere.
     first = [[3.0, 0, -1], [-4, 0, -2]]
     sums = accumulated(np.array([first, first], dtype=np.float32), np.ones((2, 2, 3), dtype=np.float32))
-    found = {name: value[0].tolist() for name, value in sums.finish().items()}
+    found = {name.removeprefix("rejected/"): value[0].tolist() for name, value in sums.finish().items()}
     assert found["mean"] == [-0.5, 0, -1.5]
     assert found["mean_abs"] == [3.5, 0, 1.5]
     assert found["rms"] == pytest.approx([12.5**0.5, 0, 2.5**0.5])
@@ -250,20 +253,25 @@ def test_many_small_numbers_beside_a_large_one_are_not_lost():
     sums = accumulated(large)
     for _ in range(100):
         sums.merge(accumulated(np.ones((2, 1, 3), dtype=np.float32)))
-    assert sums.sums["sum"][0, 0] == 2**24 + 100
+    assert (sums.sums["sum"][..., 0] == 2**24 + 100).all()
 
 
-def test_no_token_in_scope_is_an_error_that_says_what_to_do():
-    with pytest.raises(RequestError, match="no token is in scope"):
-        ActivationAccumulator(SHAPE, False, "cpu").finish()
+def test_weights_say_how_often_a_side_has_a_row():
+    # Rows 1 to 4 as activations of one neuron: chosen has 1 twice and 2, rejected 2 three times and 4; none has 3.
+    sums = ActivationAccumulator((1, 1))
+    weights = torch.tensor([[2.0, 1, 0, 0], [0, 3, 0, 1]])
+    sums.update(0, torch.tensor([[1.0], [2], [3], [4]]), blocks_of(weights))
+    found = {name: value.item() for name, value in sums.finish().items()}
+    assert sums.tokens == [3, 4]
+    assert (found["chosen/mean"], found["rejected/mean"]) == pytest.approx((4 / 3, 10 / 4))
+    assert (found["chosen/max"], found["rejected/max"]) == (2, 4)
 
 
 def test_empty_responses_leave_nothing_in_scope(models, family):
     _, model = models[family]
-    texts = texts_of(model, [Comparison("\n\nHuman: Hi\n\nAssistant:", ("",), ("",), "any", "unknown", "0")])
-    sides = streamed(model, texts, scope="response")
+    nothing = Comparison("\n\nHuman: Hi\n\nAssistant:", ("",), ("",), "any", "unknown", "0")
     with pytest.raises(RequestError, match="--scope response"):
-        finish_scores(sides, "post", "response", {})
+        score_neurons(model, Dataset((nothing,)), scope="response")
 
 
 # Scores on disk
@@ -306,13 +314,14 @@ def test_scores_are_read_back_as_they_were_written(tmp_path):
 
 def test_finished_scores_hold_both_sides_and_count_their_tokens(models, family, tmp_path):
     _, model = models[family]
-    finish_scores(streamed(model, texts_of(model)), "post", "all", {"model": "m"}).save(tmp_path)
+    score_neurons(model, Dataset(tuple(COMPARISONS), spec="five pairs")).save(tmp_path)
     stored = load_file(tmp_path / SCORES_FILE)
     assert set(stored) == {f"{side}/{name}" for side in SIDES for name in STATISTICS}
     scores = NeuronScores.load(tmp_path)
     for number, side in enumerate(SIDES):
         assert scores.metadata[f"{side}_tokens"] == str(sum(len(pair[number].encode()) for pair in PAIRS))
-    assert scores.metadata["model"] == "m"
+    about = {"model": model.name, "weights_sha256": model.weights_sha256, "data": "five pairs", "items": "5"}
+    assert about.items() <= scores.metadata.items()
 
 
 def refusal(folder):

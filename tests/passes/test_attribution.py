@@ -19,9 +19,10 @@ from scipy.stats import pearsonr, spearmanr
 
 from tension_lens.constants import CONTRIBUTIONS, SIDES, STATISTICS
 from tension_lens.data.comparisons import Comparison
-from tension_lens.model.padding import padded
+from tension_lens.data.datasets import Dataset
+from tension_lens.model.batching import padded
 from tension_lens.model.reward_model import HookedRewardModel
-from tension_lens.model.tokenization import TokenizedText, tokenize
+from tension_lens.model.tokenization import TokenizedText
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 from tension_lens.passes.ablation import ablated
@@ -291,7 +292,7 @@ def accumulated(model, texts, token_budget=4096):
 def test_every_response_of_a_side_weighs_the_same(models, family, token_budget):
     _, model = models[family]
     one = best_of_three()
-    sides = accumulated(model, tokenize([one], model.tokenizer, 256, "drop").texts, token_budget)
+    sides = accumulated(model, model.tokenize(Dataset((one,))).texts, token_budget)
     for side in SIDES:
         each = [found_for(model, one.prompt + response) for response in one.side(side)]
         assert sides[side].responses == len(each)
@@ -303,8 +304,8 @@ def test_every_response_of_a_side_weighs_the_same(models, family, token_budget):
 
 def test_every_token_is_reported_once_and_memory_does_not_grow(models, family):
     _, model = models[family]
-    comparisons = [Comparison("", (a,), (b,), "any", "unknown", str(i)) for i, (a, b) in enumerate(PAIRS)]
-    data = tokenize(comparisons, model.tokenizer, 256, "drop")
+    comparisons = (Comparison("", (a,), (b,), "any", "unknown", str(i)) for i, (a, b) in enumerate(PAIRS))
+    data = model.tokenize(Dataset(tuple(comparisons)))
     tokens, sizes = 0, []
     for done, sides in stream_contributions(model, data.texts, token_budget=1):
         tokens += done

@@ -10,12 +10,12 @@ from parts_items import lists
 
 from tension_lens.constants import SITES
 from tension_lens.data.comparisons import Comparison, split_transcript
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import accuracy_of
-from tension_lens.model.tokenization import tokenize
-from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.conditions import Condition, ablation, intact
 from tension_lens.neurons.sets import NeuronSet
-from tension_lens.passes.rewards import item_rewards, stream_rewards
+from tension_lens.passes.rewards import evaluate_conditions, item_table, stream_rewards
 
 
 def comparison(number, pair):
@@ -30,12 +30,12 @@ BEST_OF_N = (
     ),
     Comparison("\n\nHuman: é?\n\nAssistant:", (" ☃", " oui, bien sûr"), (" a", "bc"), "n", "harmless", "2:2"),
 )
-COMPARISONS = [*BEST_OF_N[:1], *(comparison(number, pair) for number, pair in enumerate(PAIRS)), *BEST_OF_N[1:]]
+COMPARISONS = (*BEST_OF_N[:1], *(comparison(number, pair) for number, pair in enumerate(PAIRS)), *BEST_OF_N[1:])
 
 
 def tokenized(model, max_length=256, long="drop"):
     """The comparisons as evaluation reads them."""
-    return tokenize(COMPARISONS, model.tokenizer, max_length, long)
+    return model.tokenize(Dataset(COMPARISONS), max_length, long)
 
 
 def run(model, data, *conditions, token_budget=300):
@@ -49,12 +49,14 @@ def conditions_of(model):
     shape = (model.n_layers, model.d_mlp)
     some = [(layer, index) for layer in range(shape[0]) for index in range(0, shape[1], 3)]
     means = np.random.default_rng(0).normal(size=shape)
-    ablations = [
-        Condition(f"{site}, {kind}", NeuronSet.of("some", site, shape, some), held)
-        for site in SITES
-        for kind, held in (("zero", None), ("mean", means))
-    ]
-    return [*ablations[:2], Condition("baseline"), *ablations[2:]]
+    sets = {site: NeuronSet.of(site, site, shape, some) for site in SITES}
+    ablated = [ablation(sets[site], *how) for site in SITES for how in (("zero",), ("mean", means))]
+    return [*ablated[:2], intact(), *ablated[2:]]
+
+
+def baseline(model, data, **how):
+    """The item table of the intact model."""
+    return evaluate_conditions(model, data, [intact()], **how)[intact()]
 
 
 # Rewards of items
@@ -64,9 +66,7 @@ def conditions_of(model):
 def test_rewards_are_hugging_faces_in_the_order_of_the_source(models, family, token_budget):
     reference, model = models[family]
     data = tokenized(model)
-    found = item_rewards(
-        COMPARISONS, data, run(model, data, Condition("baseline"), token_budget=token_budget)["baseline"]
-    )
+    found = baseline(model, data, token_budget=token_budget)
     assert found.item.tolist() == [one.id for one in COMPARISONS]
     assert found.subtask.tolist() == [one.subtask for one in COMPARISONS]
     assert found.task_type.tolist() == [one.task_type for one in COMPARISONS]
@@ -85,8 +85,7 @@ def test_rewards_are_hugging_faces_in_the_order_of_the_source(models, family, to
 def test_an_item_dropped_as_too_long_has_no_row_and_moves_no_other(models, family):
     _, model = models[family]
     whole, cut = tokenized(model), tokenized(model, max_length=45)
-    everything = item_rewards(COMPARISONS, whole, run(model, whole, Condition("baseline"))["baseline"])
-    rest = item_rewards(COMPARISONS, cut, run(model, cut, Condition("baseline"))["baseline"])
+    everything, rest = baseline(model, whole), baseline(model, cut)
     short = [
         number
         for number, one in enumerate(COMPARISONS)
@@ -102,8 +101,7 @@ def test_an_item_dropped_as_too_long_has_no_row_and_moves_no_other(models, famil
 
 def test_a_truncated_item_keeps_its_row_and_is_read_at_its_cut(models, family):
     reference, model = models[family]
-    data = tokenized(model, max_length=30, long="truncate")
-    found = item_rewards(COMPARISONS, data, run(model, data, Condition("baseline"))["baseline"])
+    found = baseline(model, Dataset(COMPARISONS), max_length=30)
     assert found.item.tolist() == [one.id for one in COMPARISONS]
     one = COMPARISONS[-1]
     ids = byte_tokenizer()(one.prompt + one.chosen[1]).input_ids
@@ -126,43 +124,34 @@ def test_several_conditions_in_one_pass_are_each_what_they_are_alone(models, fam
     _, model = models[family]
     data, conditions = tokenized(model), conditions_of(model)
     found = run(model, data, *conditions)
-    assert list(found) == [one.name for one in conditions]
+    assert list(found) == conditions
     for one in conditions:
-        np.testing.assert_allclose(found[one.name], run(model, data, one)[one.name], atol=1e-6, rtol=0)
-    # Else the conditions could be mixed up without notice. Zero is the same at both sites, and gpt2 has but one.
-    alike = ["gate, zero"] if family == "llama" else ["gate, zero", "gate, mean"]
-    distinct = [found[one.name] for one in conditions if one.name not in alike]
+        np.testing.assert_allclose(found[one], run(model, data, one)[one], atol=1e-6, rtol=0)
+    # Zero ablation is the same at both sites, and gpt2 has only one; all others must differ, or a mix-up would pass.
+    zero, mean = (Condition("gate", how, means=held) for how, held in (("zero", None), ("mean", np.zeros((1, 1)))))
+    np.testing.assert_allclose(found[Condition("post", "zero")], found[zero], atol=1e-6, rtol=0)
+    alike = [zero] if family == "llama" else [zero, mean]
+    distinct = [values for one, values in found.items() if one not in alike]
     assert all(np.abs(a - b).max() > 1e-3 for i, a in enumerate(distinct) for b in distinct[:i])
-
-
-def test_zero_ablation_is_the_same_at_both_sites(models, family):
-    _, model = models[family]
-    found = run(model, tokenized(model), *conditions_of(model))
-    np.testing.assert_allclose(found["post, zero"], found["gate, zero"], atol=1e-6, rtol=0)
-
-
-def test_the_intact_condition_knows_nothing_of_the_ablated_ones(models, family):
-    _, model = models[family]
-    data = tokenized(model)
     expected = model.rewards([list(text.ids) for text in data.texts]).numpy()
-    np.testing.assert_allclose(run(model, data, *conditions_of(model))["baseline"], expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(found[intact()], expected, atol=1e-5, rtol=0)
 
 
-def test_conditions_of_one_name_are_refused(models, family):
+def test_equal_conditions_are_refused(models, family):
     _, model = models[family]
-    data = tokenized(model)
-    with pytest.raises(RequestError, match="different names"):
-        run(model, data, Condition("same"), Condition("other"), Condition("same"))
+    one = ablation(NeuronSet.of("same", "post", (model.n_layers, model.d_mlp), []))
+    with pytest.raises(RequestError, match="same"):
+        run(model, tokenized(model), one, intact(), one)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_rewards_that_are_not_finite_numbers_are_refused(models, family, odd):
     _, model = models[family]
     data = tokenized(model)
-    rewards = run(model, data, Condition("baseline"))["baseline"]
+    rewards = run(model, data, intact())[intact()]
     rewards[3] = odd
     with pytest.raises(RequestError, match="not numbers"):
-        item_rewards(COMPARISONS, data, rewards)
+        item_table(data, rewards)
 
 
 # Accuracy

@@ -11,8 +11,9 @@ from parts import PAIRS, hugging_face_activations
 
 from tension_lens.artifacts.layout import EXAMPLES_FILE
 from tension_lens.data.comparisons import Comparison
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
-from tension_lens.model.tokenization import TokenizedText, tokenize
+from tension_lens.model.tokenization import TokenizedText
 from tension_lens.neurons.examples import TopExamples
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.passes.activations import stream_statistics
@@ -51,7 +52,7 @@ def found_by(model, texts, count, *, site="post", scope="all", token_budget=10_0
 @pytest.mark.parametrize("budget", [1, 300, 10_000])
 def test_examples_are_hugging_faces_largest_activations(models, family, site, budget, engine):
     reference, model = models[family]
-    data = tokenize(COMPARISONS, model.tokenizer, 256, "drop")
+    data = model.tokenize(Dataset(tuple(COMPARISONS)))
     index = found_by(replace(model, engine=engine), data.texts, 3, site=site, token_budget=budget)
     for layer, neuron in ((0, 0), (1, 17), (2, 39)):
         expected = by_brute_force(reference, data, site, (layer, neuron))
@@ -68,7 +69,7 @@ def test_examples_are_hugging_faces_largest_activations(models, family, site, bu
 def test_a_place_is_the_text_it_names(models, hooked):
     """The value can be read again at (item, side, response, position), sign and all; others' hooks change nothing."""
     reference, model = models["llama"]
-    data = tokenize(COMPARISONS, model.tokenizer, 256, "drop")
+    data = model.tokenize(Dataset(tuple(COMPARISONS)))
     # With such a hook texts share nothing and come to hooks padded, one by one.
     hooks = [("blocks.1.hook_resid_mid", lambda value, hook: None)] if hooked else []
     with model.hooked.hooks(fwd_hooks=hooks):

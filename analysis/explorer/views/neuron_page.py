@@ -18,10 +18,10 @@ from analysis.explorer.reading import (
 from analysis.explorer.runs import Run
 from analysis.explorer.views.answering import Asked, Explorer, answer, graph, refusal, signed, table
 from tension_lens.data.comparisons import Comparison
-from tension_lens.data.datasets import Source
+from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 from tension_lens.model.reward_model import HookedRewardModel
-from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.conditions import ablation, intact
 from tension_lens.neurons.depth import bucket_of
 from tension_lens.neurons.examples import Example, TopExamples
 
@@ -58,7 +58,7 @@ def neuron_panel(asked: Asked) -> list[Any]:
         try:
             pair = explorer.catalogue.pair(question)
             facts = neuron_facts(model, pair.comparison, layer, neuron, WORDS_SHOWN)
-            found = pair_rewards(model, pair.comparison, [Condition("before"), Condition("after", alone)])
+            found = pair_rewards(model, pair.comparison, [intact(), ablation(alone)])
             effects = [_effects(facts, found, pair.name, pair.sides), _vocabulary(facts)]
         except RequestError as error:
             effects = [refusal(f"effects on the pair: {error}")]
@@ -101,11 +101,11 @@ def _scores(run: Run, site: str, place: tuple[int, int], shape: tuple[int, int])
     return [table(head, rows, caption, id="neuron-scores")]
 
 
-def _effects(facts: NeuronFacts, found: dict[str, tuple[float, float]], name: str, sides: tuple[str, str]) -> html.Div:
+def _effects(facts: NeuronFacts, found: list[tuple[float, float]], name: str, sides: tuple[str, str]) -> html.Div:
     def row(what: str, both: tuple[float, float]) -> list[str]:
         return [what, *(signed(number, "+.4g") for number in (*both, both[0] - both[1]))]
 
-    before, after = found["before"], found["after"]
+    before, after = found
     drop = (before[0] - after[0], before[1] - after[1])
     rows = [
         row("reward, intact", before),
@@ -182,7 +182,7 @@ def _examples(asked: Asked, run: Run) -> list[Any]:
             raise RequestError(f"the index is of {name}; start the explorer with --data {name} to see its texts")
         source = explorer.catalogue.source(name)
         # The index may be of the first so many alone (--limit).
-        indexed = Source(source.comparisons[: int(index.metadata["comparisons"])], {})
+        indexed = Dataset(source.comparisons[: int(index.metadata["comparisons"])])
         if indexed.sha256 != index.metadata["data_sha256"]:
             raise RequestError(f"the index was made of other {name} than is here now; score again")
         with asked.models() as models:

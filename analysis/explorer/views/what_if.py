@@ -15,7 +15,7 @@ from analysis.explorer.views.answering import Asked, Explorer, answer, graph, re
 from analysis.explorer.views.pair_view import verdict
 from tension_lens.errors import RequestError
 from tension_lens.model.reward_model import HookedRewardModel
-from tension_lens.neurons.conditions import Condition
+from tension_lens.neurons.conditions import ablation, intact
 from tension_lens.neurons.selectors import importance
 from tension_lens.neurons.sets import top_percent
 
@@ -67,9 +67,8 @@ def off_panel(asked: Asked) -> list[Any]:
                 model = models.get(run.model(name))
                 off = off_set(run, question, (model.n_layers, model.d_mlp))
                 means = means_of(run, name, model, off.site) if question.ablation == "mean" else None
-                conditions = [Condition("before"), Condition("after", off, means)]
-                found = pair_rewards(model, pair.comparison, conditions)
-                effects.append(Effect(name, found["before"], found["after"]))
+                conditions = [intact(), ablation(off, question.ablation, means)]
+                effects.append(Effect(name, *pair_rewards(model, pair.comparison, conditions)))
             except RequestError as error:
                 troubles.append(f"{name}: {error}")
     if not effects:
@@ -112,8 +111,8 @@ def sweep_panel(asked: Asked) -> list[Any]:
         with asked.models() as models:
             model = models.get(run.model(name))
             means = means_of(run, name, model, question.site) if question.ablation == "mean" else None
-            conditions = [Condition("0"), *(Condition(f"{top:g}", one, means) for top, one in sets.items())]
+            conditions = [intact(), *(ablation(one, question.ablation, means) for one in sets.values())]
             found = pair_rewards(model, pair.comparison, conditions)
-            margins[name] = [first - second for first, second in found.values()]
+            margins[name] = [first - second for first, second in found]
     by = f"{question.statistic} of {question.model}"
     return [graph(margin_sweep([0.0, *SWEPT], margins, by), "Margin against the share of neurons switched off")]

@@ -1,26 +1,24 @@
-/* Draws the report's tables and figures from the data in the page, filters them, and saves them as CSV and SVG.
-   Whatever comes from the data reaches the document as textContent, never as markup. */
+/* Draws the report's figures and tables from the data in the page, filters them, and saves them as SVG and CSV.
+   Data is always inserted as text (textContent), never as markup. */
 "use strict";
 (() => {
-  const CHUNK = 200;
-  const NEAR = "700px";
+  const CHUNK = 200; // rows of a table drawn at once
+  const NEAR = "700px"; // distance from the screen at which a figure or table is drawn
   const INKS = /^(#333333|#333|#2a3f5f|black|#000000|#000)$/i;
   const PALES = /^(#E5E5E5|#EBF0F8|#DFE8F3|#C8D4E3)$/i;
+  const CLEAR = "rgba(0,0,0,0)";
 
-  const number = (value) => value.toLocaleString("en");
-  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const root = document.documentElement;
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+  const count = (value) => value.toLocaleString("en");
 
   /* ---- data ---- */
 
-  const unpacked = new Map();
-
-  function unpack(id) {
-    if (!unpacked.has(id)) {
-      const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (one) => one.charCodeAt(0));
-      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-      unpacked.set(id, new Response(stream).text().then(JSON.parse));
-    }
-    return unpacked.get(id);
+  async function unpack(id) {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (one) => one.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
   }
 
   /* ---- filters ---- */
@@ -29,178 +27,146 @@
   const chosen = new Map();
 
   function readFilters() {
-    for (const box of form.querySelectorAll("details")) {
-      const inputs = [...box.querySelectorAll("input")];
+    for (const box of all("details", form)) {
+      const inputs = all("input", box);
       const on = inputs.filter((input) => input.checked).map((input) => input.value);
-      chosen.set(box.dataset.filter, { on: new Set(on), all: new Set(inputs.map((input) => input.value)) });
+      chosen.set(box.dataset.filter, { on: new Set(on), known: new Set(inputs.map((input) => input.value)) });
       const names = on.length > 2 ? `${on.length} of ${inputs.length}` : on.join(", ") || "none";
       box.querySelector("output").textContent = on.length === inputs.length ? "all" : names;
     }
   }
 
-  /* A value that no box stands for, such as an empty one, cannot be chosen away. */
+  /* A value without a checkbox, such as an empty one, is always shown. */
   function isChosen(filter, value) {
-    const { on, all } = chosen.get(filter);
-    return on.has(value) || !all.has(value);
+    const { on, known } = chosen.get(filter);
+    return on.has(value) || !known.has(value);
   }
 
   const isOut = ([key, value]) => chosen.has(key) && !isChosen(key, String(value));
 
-  /* Whether a trace is of a model, a condition or data that the filters leave out. */
-  const isOfOthers = (meta) => Object.entries(meta ?? {}).some(isOut);
+  /* Whether the filters exclude the trace's model, condition or data. */
+  const isExcluded = (meta) => Object.entries(meta ?? {}).some(isOut);
 
-  /* Whether it is a mean over models some of which the filters leave out: it is not of those that are left. */
-  const isMeanWithOthers = (meta) =>
+  /* Whether the trace is a mean over models some of which are excluded: it is not the mean of the others. */
+  const isPartial = (meta) =>
     Object.entries(meta?.over ?? {}).some(([key, values]) => values.some((value) => isOut([key, value])));
 
-  const isLeft = (meta) => !isOfOthers(meta) && !isMeanWithOthers(meta);
+  const isKept = (meta) => !isExcluded(meta) && !isPartial(meta);
 
   /* ---- tables ---- */
 
   class Table {
-    constructor(box, content) {
-      this.box = box;
-      this.columns = content.columns;
-      this.rows = content.rows;
-      this.signed = new Set(content.signed);
-      this.largest = 1e-9;
-      for (const column of this.columns.filter((one) => this.signed.has(one.name))) {
-        for (const value of column.numbers) this.largest = Math.max(this.largest, Math.abs(value ?? 0));
-      }
-      this.sorted = null;
-      this.body = document.createElement("tbody");
-      this.head();
-      box.querySelector("table").append(this.body);
+    constructor(box, { columns, rows, signed }) {
+      Object.assign(this, { box, columns, rows, signed: new Set(signed), sorted: null, body: make("tbody") });
+      const changes = columns.filter((column) => this.signed.has(column.name)).flatMap((column) => column.numbers);
+      this.largest = changes.reduce((most, value) => Math.max(most, Math.abs(value ?? 0)), 1e-9);
+      box.querySelector("table").append(this.head(), this.body);
       box.querySelector("[data-csv]").addEventListener("click", () => save(`${box.dataset.table}.csv`, this.csv(), "text/csv"));
-      const scroll = box.querySelector(".scroll");
-      scroll.addEventListener("scroll", () => {
-        if (scroll.scrollTop + scroll.clientHeight > scroll.scrollHeight - 400) this.more();
+      this.scroll = box.querySelector(".scroll");
+      this.scroll.addEventListener("scroll", () => {
+        if (this.scroll.scrollTop + this.scroll.clientHeight > this.scroll.scrollHeight - 400) this.more();
       });
       this.filter();
     }
 
     value(column, row) {
       if (column.numbers) return column.numbers[row];
-      const code = column.codes[row];
-      return code < 0 ? null : column.levels[code];
+      return column.codes[row] < 0 ? null : column.levels[column.codes[row]];
     }
 
     head() {
-      const row = document.createElement("tr");
+      const row = make("tr");
       for (const column of this.columns) {
-        const cell = document.createElement("th");
-        cell.scope = "col";
-        const button = document.createElement("button");
-        button.type = "button";
-        button.textContent = column.name;
+        const cell = make("th", { scope: "col", className: column.numbers ? "number" : "" });
+        const button = make("button", { type: "button", textContent: column.name });
         button.addEventListener("click", () => this.sort(column, cell));
         cell.append(button);
-        if (column.numbers) cell.className = "number";
         row.append(cell);
       }
-      const head = document.createElement("thead");
+      const head = make("thead");
       head.append(row);
-      this.box.querySelector("table").append(head);
+      return head;
     }
 
     filter() {
-      const tests = [];
-      for (const column of this.columns) {
-        if (!chosen.has(column.name)) continue;
-        if (column.numbers) tests.push((row) => column.numbers[row] === null || isChosen(column.name, String(column.numbers[row])));
-        else {
-          const levels = column.levels.map((level) => isChosen(column.name, level));
-          tests.push((row) => column.codes[row] < 0 || levels[column.codes[row]]);
-        }
-      }
-      this.order = [];
-      for (let row = 0; row < this.rows; row++) if (tests.every((test) => test(row))) this.order.push(row);
-      if (this.sorted) this.arrange();
+      const tests = this.columns
+        .filter((column) => chosen.has(column.name))
+        .map((column) => {
+          const values = column.levels ?? [...new Set(column.numbers)].filter((value) => value !== null);
+          const out = new Set(values.filter((value) => !isChosen(column.name, String(value))));
+          return (row) => !out.has(this.value(column, row));
+        });
+      this.order = [...Array(this.rows).keys()].filter((row) => tests.every((test) => test(row)));
       this.show();
     }
 
     sort(column, cell) {
       const down = this.sorted?.column === column && !this.sorted.down;
       this.sorted = { column, down };
-      for (const other of this.box.querySelectorAll("th")) other.removeAttribute("aria-sort");
+      for (const other of all("th", this.box)) other.removeAttribute("aria-sort");
       cell.setAttribute("aria-sort", down ? "descending" : "ascending");
-      this.arrange();
       this.show();
     }
 
-    /* Rows without a value come last in either direction; equal ones keep their order. */
-    arrange() {
-      const { column, down } = this.sorted;
-      const values = this.order.map((row) => [this.value(column, row), row]);
+    /* Rows without a value come last in both directions; ties keep the order of the table. */
+    arrange({ column, down }) {
       const compare = column.numbers ? (a, b) => a - b : (a, b) => a.localeCompare(b, "en", { numeric: true });
-      values.sort(([a, i], [b, j]) => {
+      this.order.sort((i, j) => {
+        const [a, b] = [this.value(column, i), this.value(column, j)];
         if (a === null || b === null) return (a === null) - (b === null) || i - j;
         return (down ? compare(b, a) : compare(a, b)) || i - j;
       });
-      this.order = values.map(([, row]) => row);
     }
 
     show() {
+      if (this.sorted) this.arrange(this.sorted);
       this.body.replaceChildren();
       this.drawn = 0;
-      this.box.querySelector(".scroll").scrollTop = 0;
+      this.scroll.scrollTop = 0;
       this.more();
-      const all = this.order.length === this.rows;
-      const words = all ? `${number(this.rows)} rows` : `${number(this.order.length)} of ${number(this.rows)} rows`;
-      this.box.querySelector("output").textContent = this.order.length ? words : `${words}: none fits the filters`;
+      const [left, rows] = [this.order.length, count(this.rows)];
+      const shown = left === this.rows ? `${rows} rows` : `${count(left)} of ${rows} rows`;
+      this.box.querySelector("output").textContent = left ? shown : "no rows match the filters";
     }
 
     more() {
-      const until = Math.min(this.drawn + CHUNK, this.order.length);
-      const rows = document.createDocumentFragment();
-      for (; this.drawn < until; this.drawn++) {
-        const row = this.order[this.drawn];
-        const line = document.createElement("tr");
-        for (const column of this.columns) line.append(this.cell(column, this.value(column, row)));
-        rows.append(line);
+      for (const row of this.order.slice(this.drawn, this.drawn + CHUNK)) {
+        const line = make("tr");
+        line.append(...this.columns.map((column) => this.cell(column, this.value(column, row))));
+        this.body.append(line);
+        this.drawn++;
       }
-      this.body.append(rows);
     }
 
     cell(column, value) {
-      const cell = document.createElement("td");
-      if (column.numbers) {
-        cell.className = "number";
-        if (value !== null && !Number.isInteger(value)) cell.title = String(value);
-        if (value !== null && this.signed.has(column.name)) {
-          cell.classList.add(value < 0 ? "minus" : "plus");
-          cell.style.setProperty("--size", `${Math.round((70 * Math.abs(value)) / this.largest)}%`);
-        }
-        cell.textContent = value === null ? "" : short(value);
-      } else {
-        cell.dir = "auto";
-        cell.textContent = value ?? "";
-        if (value?.length > 48) cell.className = "long";
+      if (!column.numbers) {
+        return make("td", { dir: "auto", textContent: value ?? "", className: value?.length > 48 ? "long" : "" });
+      }
+      const cell = make("td", { className: "number" });
+      if (value === null) return cell;
+      cell.textContent = short(value);
+      if (!Number.isInteger(value)) cell.title = String(value);
+      if (this.signed.has(column.name)) {
+        cell.classList.add(value < 0 ? "minus" : "plus");
+        cell.style.setProperty("--size", `${Math.round((70 * Math.abs(value)) / this.largest)}%`);
       }
       return cell;
     }
 
     csv() {
-      const lines = [this.columns.map((column) => quoted(column.name)).join(",")];
-      for (const row of this.order) {
-        const cells = this.columns.map((column) => {
-          const value = this.value(column, row);
-          return value === null ? "" : column.numbers ? String(value) : quoted(value);
-        });
-        lines.push(cells.join(","));
-      }
-      return lines.join("\r\n") + "\r\n";
+      const text = (column, value) => (value === null ? "" : column.numbers ? String(value) : quoted(value));
+      const lines = this.order.map((row) => this.columns.map((column) => text(column, this.value(column, row))));
+      return [this.columns.map((column) => quoted(column.name)), ...lines].map((line) => `${line.join(",")}\r\n`).join("");
     }
   }
 
-  /* Four significant digits; a whole number in full. */
+  /* Four significant digits; whole numbers in full. */
   function short(value) {
     if (Number.isInteger(value)) return String(value);
-    const rounded = Number(value.toPrecision(4));
-    return Math.abs(value) < 1e-4 ? value.toExponential(2) : String(rounded);
+    return Math.abs(value) < 1e-4 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
   }
 
-  /* RFC 4180; a text that a spreadsheet would run as a formula gets an apostrophe in front. */
+  /* RFC 4180; text that a spreadsheet would run as a formula gets a leading apostrophe. */
   function quoted(text) {
     const formula = /^[=+\-@\t\r]/.test(text) && !/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text);
     const safe = formula ? `'${text}` : text;
@@ -208,37 +174,36 @@
   }
 
   function save(name, content, type) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([content], { type: `${type};charset=utf-8` }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    const href = URL.createObjectURL(new Blob([content], { type: `${type};charset=utf-8` }));
+    make("a", { href, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 10000);
   }
 
   /* ---- figures ---- */
 
   const MEANS_HIDDEN =
-    "Hidden: means, and random controls, over models some of which the filters leave out. " +
-    "The table has the numbers of each model.";
+    "Hidden: means and random controls that include models excluded by the filters. The table has each model's numbers.";
   const LIGHT = { ink: "#222222", grid: "#d9d9d9" };
+  const CONFIG = { responsive: true, displayModeBar: false, displaylogo: false, showTips: false, showSendToCloud: false };
+
+  function pageColours() {
+    const style = getComputedStyle(root);
+    return { ink: style.getPropertyValue("--ink").trim(), grid: style.getPropertyValue("--grid").trim() };
+  }
 
   class Plot {
     constructor(div, spec) {
-      this.div = div;
-      this.spec = spec;
       const box = div.closest("figure");
-      this.choose(box.querySelector("[data-choice]"));
-      this.note = box.querySelector(".note");
-      this.count = box.querySelector(".plot + .tools output");
+      Object.assign(this, { div, spec, note: box.querySelector(".note"), count: box.querySelector(".plot + .tools output") });
+      if (spec.menu) this.choose(box.querySelector("[data-choice]"));
       box.querySelector("[data-svg]").addEventListener("click", () => this.svg());
       this.draw();
     }
 
-    /* A figure's own menu becomes one of the page: it says which traces are up for showing. */
+    /* The page shows a figure's menu itself; each choice shows some of the traces. */
     choose(label) {
-      if (!this.spec.menu) return;
-      this.menu = document.createElement("select");
-      for (const one of this.spec.menu) this.menu.append(new Option(one.label));
+      this.menu = make("select");
+      this.menu.append(...this.spec.menu.map((one) => new Option(one.label)));
       this.wish = 0;
       this.menu.addEventListener("change", () => {
         this.wish = this.menu.selectedIndex;
@@ -248,64 +213,49 @@
       label.hidden = false;
     }
 
-    /* What the reader chose is shown if the filters leave anything of it, else the first choice of which they do. */
+    /* Shows the reader's choice if the filters keep any of its traces, else the first choice of which they do. */
     pick() {
       if (!this.menu) return;
       const choices = this.spec.menu.map((one) => one.args[0].visible);
-      const left = this.spec.data.map((trace) => trace.meta && isLeft(trace.meta));
-      const open = choices.map((visible) => visible.some((up, index) => up && left[index]));
-      open.forEach((some, number) => (this.menu.options[number].disabled = !some));
+      const kept = this.spec.data.map((trace) => trace.meta && isKept(trace.meta));
+      const open = choices.map((visible) => visible.some((up, index) => up && kept[index]));
+      open.forEach((some, index) => (this.menu.options[index].disabled = !some));
       this.menu.selectedIndex = open[this.wish] || !open.includes(true) ? this.wish : open.indexOf(true);
       this.spec.data.forEach((trace, index) => (trace.visible = choices[this.menu.selectedIndex][index]));
     }
 
-    theme() {
-      return { ink: style("--ink"), grid: style("--grid") };
-    }
-
     draw(size = {}) {
       this.pick();
-      const { data, layout } = this.themed(this.theme());
-      const all = data.filter((trace, index) => trace.meta && this.spec.data[index].visible !== false);
-      const kept = all.filter((trace) => trace.visible !== false);
-      const none = all.length > 0 && kept.length === 0;
+      const { data, layout } = this.themed(pageColours());
+      const series = data.filter((trace, index) => trace.meta && this.spec.data[index].visible !== false);
+      const kept = series.filter((trace) => trace.visible !== false).length;
+      const none = series.length > 0 && kept === 0;
+      const some = series.length === kept ? "" : `${kept} of ${series.length} series`;
       this.div.hidden = none;
-      const some = all.length === kept.length ? "" : `${kept.length} of ${all.length} series`;
-      this.count.textContent = none ? "nothing here fits the filters" : some;
-      const hidden = this.spec.data.some(({ meta }) => !isOfOthers(meta) && isMeanWithOthers(meta));
-      this.note.hidden = !hidden;
-      this.note.textContent = hidden ? MEANS_HIDDEN : "";
+      this.count.textContent = none ? "no series match the filters" : some;
+      this.note.hidden = !this.spec.data.some(({ meta }) => !isExcluded(meta) && isPartial(meta));
+      this.note.textContent = this.note.hidden ? "" : MEANS_HIDDEN;
       if (none) return;
-      const config = { responsive: true, displayModeBar: false, displaylogo: false, showTips: false, showSendToCloud: false };
-      Object.assign(layout, size);
-      Plotly.react(this.div, data, layout, config).then(() => (this.div.dataset.drawn = "yes"));
+      Plotly.react(this.div, data, { ...layout, ...size }, CONFIG).then(() => (this.div.dataset.drawn = "yes"));
     }
 
-    /* The figure with the page's ink and grid in place of its own, and only the chosen traces. */
+    /* The figure in the given colours, with only the traces that the filters keep. */
     themed({ ink, grid }) {
-      const recolour = (value) => {
-        if (Array.isArray(value)) return value.map(recolour);
-        if (value && typeof value === "object") {
-          return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, recolour(one)]));
-        }
-        if (typeof value !== "string") return value;
-        return INKS.test(value) ? ink : PALES.test(value) ? grid : value;
-      };
-      const data = recolour(this.spec.data);
-      const layout = recolour(this.spec.layout);
-      for (const trace of data) if (!isLeft(trace.meta)) trace.visible = false;
+      const recoloured = (key, value) =>
+        typeof value !== "string" ? value : INKS.test(value) ? ink : PALES.test(value) ? grid : value;
+      const { data, layout } = JSON.parse(JSON.stringify(this.spec), recoloured);
+      for (const trace of data) if (!isKept(trace.meta)) trace.visible = false;
       keepLegends(data);
-      Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true });
+      Object.assign(layout, { paper_bgcolor: CLEAR, plot_bgcolor: CLEAR, autosize: true });
       layout.font = { family: "system-ui, sans-serif", ...layout.font, color: ink };
-      layout.legend = { ...layout.legend, bgcolor: "rgba(0,0,0,0)" };
+      layout.legend = { ...layout.legend, bgcolor: CLEAR };
       if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
-      const line = { gridcolor: grid, zerolinecolor: grid };
       for (const [key, part] of Object.entries(layout)) {
-        if (/^[xy]axis\d*$/.test(key)) Object.assign(part, line);
+        if (/^[xy]axis\d*$/.test(key)) Object.assign(part, { gridcolor: grid, zerolinecolor: grid });
         if (/^xaxis\d*$/.test(key) && part.title?.text) part.title.text = wrapped(part.title.text, this.div.clientWidth);
         if (/^polar\d*$/.test(key)) {
           this.round(layout);
-          part.bgcolor = "rgba(0,0,0,0)";
+          part.bgcolor = CLEAR;
           part.radialaxis = { ...part.radialaxis, gridcolor: grid, linecolor: grid };
           part.angularaxis = { ...part.angularaxis, gridcolor: grid, linecolor: grid };
         }
@@ -313,7 +263,7 @@
       return { data, layout };
     }
 
-    /* A radar is no higher than it is wide; the legend keeps its distance. */
+    /* A radar is at most as high as it is wide; the legend keeps its distance. */
     round(layout) {
       const { l = 80, r = 80, t = 100, b = 80 } = layout.margin ?? {};
       const before = layout.height - t - b;
@@ -323,7 +273,7 @@
       this.div.style.minHeight = `${layout.height}px`;
     }
 
-    /* Always in the colours of paper, with what the filters leave. */
+    /* Always in light colours, with the traces that the filters keep. */
     async svg() {
       const { data, layout } = this.themed(LIGHT);
       const { width, height } = this.div.getBoundingClientRect();
@@ -333,25 +283,19 @@
     }
   }
 
-  /* A long title of an x axis in two lines where the figure is narrow; letters are about 7 pixels wide. */
+  /* The title of an x axis, in two lines where the figure is too narrow; letters are about 7 pixels wide. */
   function wrapped(title, width) {
     const middle = title.indexOf(" ", title.length / 2);
     if (middle < 0 || title.includes("<br>") || title.length * 7 < width - 150) return title;
     return `${title.slice(0, middle)}<br>${title.slice(middle + 1)}`;
   }
 
-  /* Where the trace that stands in the legend for its group is hidden, the first visible one of the group takes over. */
+  /* Where the trace with a group's legend entry is hidden, the first visible trace of the group gets it. */
   function keepLegends(data) {
-    const shown = new Set();
-    const hidden = new Set();
-    for (const trace of data) {
-      if (trace.legendgroup && trace.showlegend !== false) (trace.visible === false ? hidden : shown).add(trace.legendgroup);
-    }
-    for (const trace of data) {
-      if (trace.visible !== false && hidden.has(trace.legendgroup) && !shown.has(trace.legendgroup)) {
-        trace.showlegend = true;
-        shown.add(trace.legendgroup);
-      }
+    const entries = data.filter((trace) => trace.legendgroup && trace.showlegend !== false);
+    for (const { legendgroup } of entries) {
+      const group = data.filter((trace) => trace.legendgroup === legendgroup && trace.visible !== false);
+      if (group.length && group.every((trace) => trace.showlegend === false)) group[0].showlegend = true;
     }
   }
 
@@ -361,39 +305,28 @@
   const plots = new Map();
 
   async function build(box) {
-    if (box.dataset.table && !tables.has(box)) {
-      tables.set(box, null);
-      tables.set(box, new Table(box, await unpack(`table-${box.dataset.table}`)));
-      box.dataset.drawn = "yes";
-    } else if (box.dataset.figure && !plots.has(box)) {
-      plots.set(box, null);
-      plots.set(box, new Plot(box, await unpack(`figure-${box.dataset.figure}`)));
-    }
+    const [built, kind] = box.dataset.table ? [tables, Table] : [plots, Plot];
+    if (built.has(box)) return;
+    built.set(box, null);
+    const content = await unpack(box.dataset.table ? `table-${box.dataset.table}` : `figure-${box.dataset.figure}`);
+    built.set(box, new kind(box, content));
+    if (box.dataset.table) box.dataset.drawn = "yes";
   }
 
-  const boxes = [...document.querySelectorAll("[data-table], [data-figure]")];
+  const PANELS = "[data-table], [data-figure]";
   const near = new IntersectionObserver(
     (entries) => {
-      for (const entry of entries) {
-        if (entry.isIntersecting) {
-          near.unobserve(entry.target);
-          build(entry.target);
-        }
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        near.unobserve(target);
+        build(target);
       }
     },
     { rootMargin: NEAR },
   );
 
-  document.addEventListener(
-    "toggle",
-    (event) => {
-      if (event.target.open) for (const box of event.target.querySelectorAll("[data-table], [data-figure]")) build(box);
-    },
-    true,
-  );
-
-  const redraw = () => {
-    for (const plot of plots.values()) plot?.draw();
+  const redraw = (size) => {
+    for (const plot of plots.values()) plot?.draw(size);
   };
 
   function refilter() {
@@ -402,21 +335,23 @@
     redraw();
   }
 
+  const openDetails = (event) => event.target.open && all(PANELS, event.target).forEach(build);
+  document.addEventListener("toggle", openDetails, true);
   form.addEventListener("change", refilter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("click", (event) => {
     const what = event.target.dataset.set;
     if (!what) return;
-    for (const input of event.target.closest("fieldset").querySelectorAll("input")) input.checked = what === "all";
+    for (const input of all("input", event.target.closest("fieldset"))) input.checked = what === "all";
     refilter();
   });
   document.addEventListener("click", (event) => {
-    for (const open of form.querySelectorAll("details[open]")) if (!open.contains(event.target)) open.open = false;
+    for (const open of all("details[open]", form)) if (!open.contains(event.target)) open.open = false;
   });
 
   const button = document.getElementById("theme");
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";
+  const isDark = () => (root.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";
 
   function retheme() {
     button.textContent = isDark() ? "Light" : "Dark";
@@ -424,39 +359,38 @@
   }
 
   button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    root.dataset.theme = isDark() ? "light" : "dark";
     retheme();
   });
   dark.addEventListener("change", retheme);
 
-  /* Paper shows every figure, drawn to its width; figures far from the screen were only waiting for a reader. */
-  const PAPER = { width: 660, autosize: false };
-  let before = null;
+  /* Prints are light, with figures of the width of the paper. */
+  let before;
 
   window.addEventListener("beforeprint", () => {
-    before = document.documentElement.dataset.theme ?? "";
-    document.documentElement.dataset.theme = "light";
-    for (const plot of plots.values()) plot?.draw(PAPER);
+    before = root.dataset.theme;
+    root.dataset.theme = "light";
+    redraw({ width: 660, autosize: false });
   });
   window.addEventListener("afterprint", () => {
-    if (before) document.documentElement.dataset.theme = before;
-    else delete document.documentElement.dataset.theme;
+    if (before) root.dataset.theme = before;
+    else delete root.dataset.theme;
     redraw();
   });
 
-  /* One box at a time while the reader reads, so that a print finds everything drawn. */
+  /* Draws what is far from the screen when the browser is idle, so that a print is complete. */
   async function buildTheRest() {
-    for (const box of boxes) {
+    for (const box of all(PANELS)) {
       if (box.closest("details:not([open])")) continue;
       await new Promise((resume) => (window.requestIdleCallback ?? setTimeout)(resume));
       await build(box);
     }
-    document.documentElement.dataset.drawn = "yes";
+    root.dataset.drawn = "yes";
   }
 
   if (matchMedia("(max-width: 999px)").matches) document.querySelector("nav details").open = false;
   readFilters();
   retheme();
-  for (const box of boxes) near.observe(box);
+  for (const box of all(PANELS)) near.observe(box);
   window.addEventListener("load", () => setTimeout(buildTheRest, 1500));
 })();

@@ -33,8 +33,7 @@ def effects_figure(conditions: pd.DataFrame) -> go.Figure:
     levels = pool_levels(rows, "difference", keys, ("before", "after", "n", "lost", "gained", "p_holm"))
     hits = rows.groupby(keys, sort=False, as_index=False).agg(hits=("hit", "sum"), tests=("hit", "size"))
     levels = levels.merge(hits, on=keys, how="left")
-    kinds = _kinds(rows)
-    cells = dict(list(rows.groupby(CELL, sort=False)))
+    kinds, cells = _kinds(rows), dict(list(rows.groupby(CELL, sort=False)))
     traces: dict[str, list[Trace]] = {}
     for cell, part in sorted(levels.groupby(CELL, sort=False), key=lambda one: ORDER.index(one[0][0])):
         objective, _, name, ablation, _ = cell

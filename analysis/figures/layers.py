@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from analysis.figures.style import CLEAR, INK, colours
+from analysis.figures.frame import AXIS_HEIGHT, GRID, frame
+from analysis.figures.style import INK, colours
 from analysis.tables.depth import depth_table
 from tension_lens.constants import BUCKETS
 from tension_lens.neurons.depth import layer_counts
 from tension_lens.neurons.sets import NeuronSet
 
-BUCKET_ROW_HEIGHT, LAYER_ROW_HEIGHT = 330, 150
+BUCKET_ROW_HEIGHT, LAYER_ROW_HEIGHT, TITLE_HEIGHT = 330, 150, 50
 
 
 def depth_figure(sets: Sequence[NeuronSet], title: str = "", meta: Mapping[str, str] | None = None) -> go.Figure:
@@ -31,13 +31,10 @@ def depth_figure(sets: Sequence[NeuronSet], title: str = "", meta: Mapping[str, 
     table = depth_table(sets)
     n_layers = sets[0].n_layers
     heights = [BUCKET_ROW_HEIGHT] + [LAYER_ROW_HEIGHT] * len(sets)
-    figure = make_subplots(
-        rows=1 + len(sets),
-        cols=1,
-        row_heights=heights,
-        vertical_spacing=70 / (sum(heights) + 140),
-        subplot_titles=["", *(f"{one.name}: {len(one):,} neurons, by layer" for one in sets)],
-    )
+    figure = frame(sum(heights), 1 + len(sets), barmode="group", bargap=0.25)
+    titles = ["", *(f"{one.name}: {len(one):,} neurons, by layer" for one in sets)]
+    spacing = 1.2 * AXIS_HEIGHT / sum(heights)
+    figure.set_subplots(len(heights), 1, row_heights=heights, vertical_spacing=spacing, subplot_titles=titles)
 
     def buckets(name: str, column: str, marker: dict[str, object]) -> None:
         percent = table[table["set"] == name][column] * 100
@@ -72,20 +69,12 @@ def depth_figure(sets: Sequence[NeuronSet], title: str = "", meta: Mapping[str, 
     buckets(sets[0].name, "uniform", {"color": "#E5E5E5", "line": {"color": INK, "width": 1}})
     # Titles of rows start at the left end of their axis, so that they stay clear of the legend on a narrow page.
     figure.update_annotations(x=0, xanchor="left", font_size=14)
-    figure.update_yaxes(title_text="% of set", rangemode="tozero")
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(title_text="% of set", rangemode="tozero", gridcolor=GRID)
     figure.update_yaxes(range=[0, 115 * table[["share", "uniform"]].max(axis=None)], row=1)
     figure.update_xaxes(title_text="layer", row=1 + len(sets), col=1)
     figure.update_traces(meta=dict(meta or {}))
-    above = 100 if title else 50
-    figure.update_layout(
-        title={"text": title, "x": 0.02, "xanchor": "left"} if title else None,
-        template="plotly_white",
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        height=sum(heights) + 40 + above,
-        barmode="group",
-        bargap=0.25,
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left"},
-        margin={"l": 60, "r": 20, "t": above, "b": 50},
-    )
+    if title:
+        size = {"height": figure.layout.height + TITLE_HEIGHT, "margin_t": figure.layout.margin.t + TITLE_HEIGHT}
+        figure.update_layout(title={"text": title, "x": 0.02, "xanchor": "left"}, **size)
     return figure

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,15 +28,12 @@ ROOM = 0.44, 1.0
 """Maximum radius and maximum width of a pair, in the same units."""
 
 
-@dataclass(frozen=True)
-class Circles:
-    """Two circles whose areas are counts of neurons."""
+class Circles(NamedTuple):
+    """Two circles whose areas are counts of neurons: their radii and the distance of their centres."""
 
     left: float
-    """Radius."""
     right: float
     distance: float
-    """Between the centres."""
 
     @property
     def width(self) -> float:

@@ -16,6 +16,7 @@ KEYS = ("backbone", "seed", "objective", "data", "condition")
 FIELDS = ("set", "ablation", "control", "draw")
 """The columns that identify a condition; `condition` is its label."""
 AGAINST = ("against", "against_control", "against_draw")
+COLUMNS = ("subtask", "n", "before", "after", "difference", "low", "high", "lost", "gained", "p_value")
 
 
 def effects(study: Study) -> pd.DataFrame:
@@ -38,9 +39,12 @@ def effects(study: Study) -> pd.DataFrame:
             before, after = (one.right.astype(np.float64) for one in (other, cell))
             counts = count_pairs(before, after, study.items[cell.data].subtask)
             questions.setdefault((*cell.model, question), {})[key] = counts
-    frames = [_frame(comparisons) for comparisons in questions.values()]
-    if not frames:
-        return pd.DataFrame(columns=[*KEYS, *FIELDS, *AGAINST, "subtask"])
+    keys = [*KEYS, *FIELDS, *AGAINST]
+    frames = [pd.DataFrame(columns=[*keys, "subtask"])] if not questions else []
+    for tests in map(paired_tests, questions.values()):
+        columns = {name: getattr(tests, name) for name in COLUMNS}
+        frame = pd.DataFrame(tests.comparison, columns=keys).assign(**columns)
+        frames.append(frame.assign(p_holm=tests.adjusted_p, family_size=tests.family_size))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -56,14 +60,6 @@ def _pairs(group: dict[Condition, Cell]) -> Iterator[tuple[Cell, Cell, str]]:
             for other in group.values():
                 if other.condition.is_control and other.condition.of_set == condition:
                     yield cell, other, other.condition.control
-
-
-def _frame(comparisons: dict[tuple[str, ...], PairedCounts]) -> pd.DataFrame:
-    tests = paired_tests(comparisons)
-    keys = pd.DataFrame(tests.comparison, columns=[*KEYS, *FIELDS, *AGAINST])
-    names = ("subtask", "n", "before", "after", "difference", "low", "high", "lost", "gained", "p_value")
-    columns = {name: getattr(tests, name) for name in names}
-    return keys.assign(**columns, p_holm=tests.adjusted_p, family_size=tests.family_size)
 
 
 def condition_table(effects_table: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -98,27 +98,36 @@ def models(values):
     )
 
 
+# The interval is t(2 df, 97.5 %) = 4.302653 standard errors. Seeds: sd 0.1. Backbones have 0.2, 0.6 and 0.7, whose
+# variance is (0.09 + 0.01 + 0.04)/2, although x has three seeds.
+@pytest.mark.parametrize(
+    ("values", "mean", "half", "about"),
+    [
+        ({("x", "0"): 0.4, ("x", "1"): 0.5, ("x", "2"): 0.6}, 0.5, 0.430265 / math.sqrt(3), ["seeds", 1, 3, "x", ""]),
+        (
+            {("x", "0"): 0.1, ("x", "1"): 0.3, ("x", "2"): 0.2, ("y", "0"): 0.6, ("z", "0"): 0.7},
+            0.5,
+            4.302653 * math.sqrt(0.07 / 3),
+            ["backbones", 3, 5, "", ""],
+        ),
+    ],
+)
+def test_means_of_seeds_and_of_backbones_have_students_interval(values, mean, half, about):
+    (row,) = pool(models(values), "m", ["k"]).to_dict("records")
+    assert (row["value"], row["high"] - row["value"], row["value"] - row["low"]) == pytest.approx((mean, half, half))
+    assert [row[name] for name in ("over", "backbones", "models", "backbone", "seed")] == about
+
+
 def test_one_model_keeps_its_own_interval():
     (row,) = pool(models({("x", "0"): 0.5}), "m", ["k"]).to_dict("records")
-    assert (row["value"], row["low"], row["high"], row["over"]) == (0.5, 0.4, 0.7, "items")
-    assert (row["backbone"], row["seed"], row["models"]) == ("x", "0", 1)
-
-
-def test_seeds_of_one_backbone_have_students_interval():
-    (row,) = pool(models({("x", "0"): 0.4, ("x", "1"): 0.5, ("x", "2"): 0.6}), "m", ["k"]).to_dict("records")
-    # sd 0.1, t(2 df, 97.5 %) = 4.302653: half-width 4.302653 · 0.1/√3.
-    assert row["value"] == pytest.approx(0.5)
-    assert row["high"] - row["value"] == row["value"] - row["low"] == pytest.approx(0.430265 / math.sqrt(3), rel=1e-5)
-    assert (row["over"], row["backbone"], row["seed"]) == ("seeds", "x", "")
-
-
-def test_a_backbone_with_more_seeds_counts_no_more_than_another():
-    values = {("x", "0"): 0.1, ("x", "1"): 0.3, ("x", "2"): 0.2, ("y", "0"): 0.6, ("z", "0"): 0.7}
-    (row,) = pool(models(values), "m", ["k"]).to_dict("records")
-    # Backbones have 0.2, 0.6 and 0.7: mean 0.5, variance (0.09 + 0.01 + 0.04)/2, t(2 df) = 4.302653.
-    assert row["value"] == pytest.approx(0.5)
-    assert row["high"] - row["value"] == pytest.approx(4.302653 * math.sqrt(0.07 / 3), rel=1e-5)
-    assert (row["over"], row["backbones"], row["models"], row["backbone"]) == ("backbones", 3, 5, "")
+    assert [row[name] for name in ("value", "low", "high", "over", "backbone", "seed")] == [
+        0.5,
+        0.4,
+        0.7,
+        "items",
+        "x",
+        "0",
+    ]
 
 
 @pytest.mark.parametrize("other", [("x", "1"), ("y", "0")])

@@ -32,15 +32,23 @@ def score_rows(cells, task_type="helpful", rule="paper", chance=0.5):
     return pd.DataFrame(rows, columns=columns).assign(**about, n=100, chance=chance)
 
 
-def sweep_rows(rows, **about):
-    """Rows of `Results.sweeps` from (selector, top, draw, accuracy, low, high)."""
+def _sweep():
+    """Rows of `Results.sweeps` of one model."""
+    rows = [
+        ("intact", 0, 0, 0.7, 0.65, 0.75),
+        ("mean_abs", 10, 0, 0.6, 0.5, 0.7),
+        ("mean_abs", 5, 0, 0.65, 0.6, 0.7),
+        ("random", 5, 0, 0.7, 0.6, 0.8),
+        ("random", 5, 1, 0.66, 0.6, 0.8),
+        ("random", 10, 0, 0.6, 0.5, 0.7),
+    ]
     model = {"run": "run/sweep", "backbone": "tiny", "seed": "0", "objective": "mixed", "data": "sample:mixed:test"}
-    columns = ["selector", "top", "draw", "accuracy", "low", "high"]
-    table = pd.DataFrame(rows, columns=columns).assign(n=200, **{**model, **about})
-    none = table["selector"].isin(["intact", "random"])
-    for name in ("difference", "difference_low", "difference_high", "p_holm"):
-        table[name] = pd.Series(0.25, table.index).mask(none)
-    return table
+    table = pd.DataFrame(rows, columns=["selector", "top", "draw", "accuracy", "low", "high"]).assign(n=200, **model)
+    changes = table["accuracy"].where(table["selector"] == "mean_abs")
+    return table.assign(difference=changes, difference_low=changes, difference_high=changes, p_holm=changes)
+
+
+SWEEP = _sweep()
 
 
 def variant_rows():

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parts_figures import (
+    SWEEP,
     choices,
     judged,
     neuron_scores,
@@ -16,7 +17,6 @@ from parts_figures import (
     require_well_made,
     rows_of,
     score_rows,
-    sweep_rows,
     variant_rows,
 )
 from parts_study import DATA, write_study
@@ -98,36 +98,27 @@ def models(values):
     )
 
 
-# The interval is t(2 df, 97.5 %) = 4.302653 standard errors. Seeds: sd 0.1. Backbones have 0.2, 0.6 and 0.7, whose
-# variance is (0.09 + 0.01 + 0.04)/2, although x has three seeds.
-@pytest.mark.parametrize(
-    ("values", "mean", "half", "about"),
-    [
-        ({("x", "0"): 0.4, ("x", "1"): 0.5, ("x", "2"): 0.6}, 0.5, 0.430265 / math.sqrt(3), ["seeds", 1, 3, "x", ""]),
-        (
-            {("x", "0"): 0.1, ("x", "1"): 0.3, ("x", "2"): 0.2, ("y", "0"): 0.6, ("z", "0"): 0.7},
-            0.5,
-            4.302653 * math.sqrt(0.07 / 3),
-            ["backbones", 3, 5, "", ""],
-        ),
-    ],
-)
-def test_means_of_seeds_and_of_backbones_have_students_interval(values, mean, half, about):
-    (row,) = pool(models(values), "m", ["k"]).to_dict("records")
-    assert (row["value"], row["high"] - row["value"], row["value"] - row["low"]) == pytest.approx((mean, half, half))
-    assert [row[name] for name in ("over", "backbones", "models", "backbone", "seed")] == about
-
-
 def test_one_model_keeps_its_own_interval():
     (row,) = pool(models({("x", "0"): 0.5}), "m", ["k"]).to_dict("records")
-    assert [row[name] for name in ("value", "low", "high", "over", "backbone", "seed")] == [
-        0.5,
-        0.4,
-        0.7,
-        "items",
-        "x",
-        "0",
-    ]
+    assert (row["value"], row["low"], row["high"], row["over"]) == (0.5, 0.4, 0.7, "items")
+    assert (row["backbone"], row["seed"], row["models"]) == ("x", "0", 1)
+
+
+def test_seeds_of_one_backbone_have_students_interval():
+    (row,) = pool(models({("x", "0"): 0.4, ("x", "1"): 0.5, ("x", "2"): 0.6}), "m", ["k"]).to_dict("records")
+    # sd 0.1, t(2 df, 97.5 %) = 4.302653: half-width 4.302653 · 0.1/√3.
+    assert row["value"] == pytest.approx(0.5)
+    assert row["high"] - row["value"] == row["value"] - row["low"] == pytest.approx(0.430265 / math.sqrt(3), rel=1e-5)
+    assert (row["over"], row["backbone"], row["seed"]) == ("seeds", "x", "")
+
+
+def test_a_backbone_with_more_seeds_counts_no_more_than_another():
+    values = {("x", "0"): 0.1, ("x", "1"): 0.3, ("x", "2"): 0.2, ("y", "0"): 0.6, ("z", "0"): 0.7}
+    (row,) = pool(models(values), "m", ["k"]).to_dict("records")
+    # Backbones have 0.2, 0.6 and 0.7: mean 0.5, variance (0.09 + 0.01 + 0.04)/2, t(2 df) = 4.302653.
+    assert row["value"] == pytest.approx(0.5)
+    assert row["high"] - row["value"] == pytest.approx(4.302653 * math.sqrt(0.07 / 3), rel=1e-5)
+    assert (row["over"], row["backbones"], row["models"], row["backbone"]) == ("backbones", 3, 5, "")
 
 
 @pytest.mark.parametrize("other", [("x", "1"), ("y", "0")])
@@ -186,16 +177,10 @@ def test_the_radar_has_the_accuracies_of_the_table_and_gaps_where_it_has_none():
 
 def test_the_radars_menu_holds_everyone_families_and_backbones():
     values = {"gpt2-small": (0.5, 0.6), "gpt2-large": (0.7, 0.7), "smollm2-135m": (0.9, 0.9)}
-    cells = {
-        (backbone, str(seed), "mixed", axis): (value, value - 0.1, value + 0.1)
-        for backbone, seeds in values.items()
-        for seed, value in enumerate(seeds)
-        for axis in AXES
-    }
+    models = [(name, str(seed), value) for name, seeds in values.items() for seed, value in enumerate(seeds)]
+    cells = {(name, seed, "mixed", axis): (value, 0.1, 1.0) for name, seed, value in models for axis in AXES}
     figure = subtask_figure(score_rows(cells), "helpful")
-    shown = {
-        label: next(trace for trace in traces if trace.name == "mixed") for label, traces in choices(figure).items()
-    }
+    shown = {label: {one.name: one for one in traces}["mixed"] for label, traces in choices(figure).items()}
     # The family of one backbone would say what the backbone does.
     assert list(shown) == ["all 3 backbones", "family gpt2", *values]
     # Backbones have 0.55, 0.7 and 0.9.
@@ -208,7 +193,6 @@ def test_the_radars_menu_holds_everyone_families_and_backbones():
     assert shown["all 3 backbones"].meta == {"over": {"backbone": list(values), "seed": seeds}}
     assert shown["family gpt2"].meta == {"over": {"backbone": ["gpt2-small", "gpt2-large"], "seed": seeds}}
     assert shown["gpt2-small"].meta == {"backbone": "gpt2-small", "over": {"seed": seeds}}
-    assert all("random rewards" in {trace.name for trace in traces} for traces in choices(figure).values())
 
 
 def test_two_sub_tasks_are_dots_of_intact_models_under_the_papers_rule_if_it_has_any():
@@ -227,13 +211,9 @@ def test_two_sub_tasks_are_dots_of_intact_models_under_the_papers_rule_if_it_has
 
 
 def test_held_out_accuracies_have_their_intervals_and_the_line_of_chance():
-    base = {"run": "a", "backbone": "tiny", "data": "sample", "n": 400}
-    rows = [
-        {**base, "seed": 0, "objective": "helpful", "accuracy": 0.6, "low": 0.55, "high": 0.64},
-        {**base, "seed": 1, "objective": "helpful", "accuracy": 0.52, "low": 0.47, "high": 0.57},
-        {**base, "seed": 1, "objective": "mixed", "accuracy": 0.55, "low": 0.51, "high": 0.59},
-    ]
-    training = pd.DataFrame(rows)
+    rows = [(0, "helpful", 0.6, 0.55, 0.64), (1, "helpful", 0.52, 0.47, 0.57), (1, "mixed", 0.55, 0.51, 0.59)]
+    training = pd.DataFrame(rows, columns=["seed", "objective", "accuracy", "low", "high"])
+    training = training.assign(run="a", backbone="tiny", data="sample", n=400)
     figure = training_figure(training)
     require_well_made(figure)
     place = "tiny, seed\N{NO-BREAK SPACE}{}"
@@ -360,18 +340,6 @@ def test_the_menu_of_effects_holds_sets_of_the_mixed_model_first(one):
     assert {trace.meta["condition"] for trace in shown["helpful model, own at mean"]} == {"own.mean"}
     colours = {trace.name: trace.marker.color for trace in figure.data if trace.name.endswith("set")}
     assert colours == {"shared set": style.COLOURS["shared"], "own set": style.COLOURS["helpful"]}
-
-
-SWEEP = sweep_rows(
-    [
-        ("intact", 0, 0, 0.7, 0.65, 0.75),
-        ("mean_abs", 10, 0, 0.6, 0.5, 0.7),
-        ("mean_abs", 5, 0, 0.65, 0.6, 0.7),
-        ("random", 5, 0, 0.7, 0.6, 0.8),
-        ("random", 5, 1, 0.66, 0.6, 0.8),
-        ("random", 10, 0, 0.6, 0.5, 0.7),
-    ]
-)
 
 
 def test_the_sweep_shows_each_selector_the_random_draws_and_the_intact_model():

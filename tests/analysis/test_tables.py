@@ -231,16 +231,6 @@ def test_a_scorer_of_length_gets_rm_bench_easy_right_and_hard_wrong(tmp_path):
     assert found.loc["RM-Bench overall", "RM-Bench"]["missing"] == "code, math, safety-refuse, safety-response"
 
 
-def test_reward_bench_sections_are_weighted_and_name_what_they_lack(tmp_path):
-    subtasks = ["xstest-should-refuse"] * 4 + ["donotanswer"] * 2
-    cells = {("tiny", 0, "mixed", "baseline"): of_margins([1, 1, 1, -1, 1, -1], subtasks)}
-    study = read_study(write_study(tmp_path, cells, data="reward-bench:all:filtered"))
-    row = pd.DataFrame(study.scores).set_index(["rule", "subtask"]).loc["RewardBench section", "Safety"]
-    # 3/4 of xstest-should-refuse weighs 154, 1/2 of donotanswer 136.
-    assert row["accuracy"] == pytest.approx((154 * 0.75 + 136 * 0.5) / 290)
-    assert row["missing"] == "refusals-dangerous, refusals-offensive, xstest-should-respond"
-
-
 def test_ties_come_as_a_composite_without_an_interval(tmp_path):
     rows = [
         ("ref:1", "Ties", [5.0], [1.0]),
@@ -261,7 +251,8 @@ def test_ties_come_as_a_composite_without_an_interval(tmp_path):
 
 def test_two_parts_of_one_benchmark_are_refused(tmp_path):
     cells = {("tiny", 0, "mixed", "baseline"): of_margins([1], ["donotanswer"])}
-    write_study(tmp_path, cells, data="reward-bench:all:filtered")
+    first = read_study(write_study(tmp_path, cells, data="reward-bench:all:filtered"))
+    assert {("RewardBench section", "Safety")} <= {(row["rule"], row["subtask"]) for row in first.scores}
     write_study(tmp_path, cells, data="reward-bench:harmless:filtered")
     with pytest.raises(RequestError, match="reward-bench"):
         read_study(tmp_path)

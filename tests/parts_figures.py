@@ -1,77 +1,75 @@
 """Tables and traces for the tests of figures."""
 
+import numpy as np
 import pandas as pd
+from parts_items import of_margins
 
 from analysis.figures.frame import META
+from tension_lens.constants import SIDES, STATISTICS
+from tension_lens.neurons.scores import NeuronScores
+
+
+def judged(pattern):
+    """Items with margin 2 for each 1 in the pattern and −1 for each 0; helpful ones, a space, harmless ones."""
+    helpful, harmless = pattern.split()
+    subtasks = ["helpful-base"] * len(helpful) + ["harmless-base"] * len(harmless)
+    return of_margins([2.0 if mark == "1" else -1.0 for mark in helpful + harmless], subtasks)
+
+
+def neuron_scores(chosen, rejected):
+    """Scores with these values of mean_abs by layer; all other statistics are 1."""
+    values = {f"{side}/{name}": np.ones(np.shape(chosen), np.float32) for side in SIDES for name in STATISTICS}
+    values.update({"chosen/mean_abs": np.float32(chosen), "rejected/mean_abs": np.float32(rejected)})
+    return NeuronScores(values, "post", "all", {})
 
 
 def score_rows(cells, task_type="helpful", rule="paper", chance=0.5):
     """Rows of the table `scores` from (backbone, seed, objective, sub-task): (accuracy, low, high)."""
-    return pd.DataFrame(
-        [
-            {
-                "backbone": backbone,
-                "seed": seed,
-                "objective": objective,
-                "condition": "baseline",
-                "control": "",
-                "data": "paper" if rule == "paper" else "sample:mixed:test",
-                "rule": rule,
-                "subtask": subtask,
-                "task_type": task_type,
-                "accuracy": accuracy,
-                "low": low,
-                "high": high,
-                "n": 100,
-                "chance": chance,
-            }
-            for (backbone, seed, objective, subtask), (accuracy, low, high) in cells.items()
-        ]
-    )
+    columns = ["backbone", "seed", "objective", "subtask", "accuracy", "low", "high"]
+    data = "paper" if rule == "paper" else "sample:mixed:test"
+    about = {"condition": "baseline", "set": "", "control": "", "data": data, "rule": rule, "task_type": task_type}
+    rows = [(*model, *numbers) for model, numbers in cells.items()]
+    return pd.DataFrame(rows, columns=columns).assign(**about, n=100, chance=chance)
 
 
-def sweep_rows(rows, **about):
-    """Rows of `Results.sweeps` from (selector, top, draw, accuracy, low, high)."""
+def _sweep():
+    """Rows of `Results.sweeps` of one model."""
+    rows = [
+        ("intact", 0, 0, 0.7, 0.65, 0.75),
+        ("mean_abs", 10, 0, 0.6, 0.5, 0.7),
+        ("mean_abs", 5, 0, 0.65, 0.6, 0.7),
+        ("random", 5, 0, 0.7, 0.6, 0.8),
+        ("random", 5, 1, 0.66, 0.6, 0.8),
+        ("random", 10, 0, 0.6, 0.5, 0.7),
+    ]
     model = {"run": "run/sweep", "backbone": "tiny", "seed": "0", "objective": "mixed", "data": "sample:mixed:test"}
-    columns = ["selector", "top", "draw", "accuracy", "low", "high"]
-    table = pd.DataFrame(rows, columns=columns).assign(n=200, **{**model, **about})
-    none = table["selector"].isin(["intact", "random"])
-    for name in ("difference", "difference_low", "difference_high", "p_holm"):
-        table[name] = pd.Series(0.25, table.index).mask(none)
-    return table
+    table = pd.DataFrame(rows, columns=["selector", "top", "draw", "accuracy", "low", "high"]).assign(n=200, **model)
+    changes = table["accuracy"].where(table["selector"] == "mean_abs")
+    return table.assign(difference=changes, difference_low=changes, difference_high=changes, p_holm=changes)
+
+
+SWEEP = _sweep()
 
 
 def variant_rows():
     """Rows of `Results.variants` of two models: (variant, against, difference, low, high, p_holm) of each."""
-    columns = ["variant", "against", "difference", "difference_low", "difference_high", "p_holm"]
-    rows = {
-        "helpful": [
-            ("signed mean", "toolkit", -0.03, -0.06, 0.0, 0.4),
-            ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
-            ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),
-            ("clamped", "signed mean", 0.02, -0.02, 0.06, 1.0),
-            ("random-0", "toolkit", -0.01, -0.04, 0.02, 1.0),
-            ("random-1", "toolkit", 0.02, -0.01, 0.05, 1.0),
-        ],
-        "harmless": [
-            ("signed mean", "toolkit", 0.05, 0.01, 0.09, 0.01),
-            ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
-            ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),
-            ("clamped", "signed mean", 0.02, -0.02, 0.06, 1.0),
-            ("random-0", "toolkit", 0.01, -0.02, 0.04, 1.0),
-        ],
-    }
-    about = {
-        "run": "variants",
-        "backbone": "tiny",
-        "seed": "0",
-        "n": 400,
-        "accuracy": 0.6,
-        "neurons": 9,
-        "jaccard": 0.5,
-    }
-    tables = [pd.DataFrame(of_it, columns=columns).assign(objective=name) for name, of_it in rows.items()]
-    return pd.concat(tables, ignore_index=True).assign(data="sample:mixed:test", **about)
+    columns = ["objective", "variant", "against", "difference", "difference_low", "difference_high", "p_holm"]
+    both = [
+        ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
+        ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),
+        ("clamped", "signed mean", 0.02, -0.02, 0.06, 1.0),
+    ]
+    rows = [
+        ("helpful", "signed mean", "toolkit", -0.03, -0.06, 0.0, 0.4),
+        *(("helpful", *row) for row in both),
+        ("helpful", "random-0", "toolkit", -0.01, -0.04, 0.02, 1.0),
+        ("helpful", "random-1", "toolkit", 0.02, -0.01, 0.05, 1.0),
+        ("harmless", "signed mean", "toolkit", 0.05, 0.01, 0.09, 0.01),
+        *(("harmless", *row) for row in both),
+        ("harmless", "random-0", "toolkit", 0.01, -0.02, 0.04, 1.0),
+    ]
+    about = {"run": "variants", "backbone": "tiny", "seed": "0", "data": "sample:mixed:test"}
+    return pd.DataFrame(rows, columns=columns).assign(**about, n=400, accuracy=0.6, neurons=9, jaccard=0.5)
 
 
 def rows_of(figure, trace):
@@ -81,10 +79,7 @@ def rows_of(figure, trace):
 
 
 def points(figure, **wanted):
-    """By row: (x, interval's low, interval's high) of the dots of the traces with these properties.
-
-    A dot without an interval has None for its limits.
-    """
+    """By row: (x, low, high) of the dots of the traces with these properties; None for limits without an interval."""
     found = {}
     for trace in figure.data:
         if all(getattr(trace, name) == value for name, value in wanted.items()):
@@ -98,7 +93,7 @@ def points(figure, **wanted):
 
 
 def require_well_made(figure, titles=True):
-    """What holds for every figure: transparent, of a set height, untitled, with light numbers and honest meta."""
+    """What holds for every figure: transparent background, fixed height, no title, rounded numbers, valid meta."""
     layout = figure.layout
     assert layout.height > 100
     assert layout.width is None

@@ -1,58 +1,58 @@
-"""Where neuron sets lie in depth, by thirds and by layer."""
+"""Depth of the neuron sets of one model: thirds of the layers, and single layers."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from analysis.figures.style import CLEAR, INK, colours
+import plotly.graph_objects as go
+
+from analysis.figures.frame import AXIS_HEIGHT, GRID, frame
+from analysis.figures.style import INK, colours
+from analysis.tables.depth import depth_table
 from tension_lens.constants import BUCKETS
-from tension_lens.neurons.depth import layer_counts, uniform_depth
+from tension_lens.neurons.depth import layer_counts
 from tension_lens.neurons.sets import NeuronSet
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-from analysis.tables.depth import depth_table
-
-BUCKET_ROW_HEIGHT, LAYER_ROW_HEIGHT = 330, 150
+BUCKET_ROW_HEIGHT, LAYER_ROW_HEIGHT, TITLE_HEIGHT = 330, 150, 50
 
 
-def depth_figure(sets: Sequence[NeuronSet], title: str = "", meta: Mapping[str, str] | None = None) -> "Figure":
-    """A plotly figure: bucket shares of every set beside the uniform expectation, and each set's layer histogram.
+def depth_figure(sets: Sequence[NeuronSet], title: str = "", meta: Mapping[str, str] | None = None) -> go.Figure:
+    """Fraction of every set in each depth bucket next to the uniform expectation, and a histogram over layers per set.
 
-    Shares are percent of the set's own neurons; grey bars and dashed lines are what a uniformly drawn set would have.
+    Percentages are of the set's own neurons. The outlined bars and dashed lines are the expectation for a uniformly
+    drawn set.
 
     Args:
-        sets: of one network, with names of their own.
-        title: stands over the figure, if given.
-        meta: of every trace, such as the backbone and the seed that a page filters by.
+        sets: of one network, with different names.
+        title: a heading of the figure.
+        meta: of every trace, such as the backbone and seed that a page filters by.
 
     Raises:
-        RequestError: if there is no set, two have one name, or their networks differ in shape.
+        RequestError: if there is no set, two have the same name, or their networks differ in shape.
     """
-    from plotly.subplots import make_subplots
-
     table = depth_table(sets)
     n_layers = sets[0].n_layers
     heights = [BUCKET_ROW_HEIGHT] + [LAYER_ROW_HEIGHT] * len(sets)
-    figure = make_subplots(
-        rows=1 + len(sets),
-        cols=1,
-        row_heights=heights,
-        vertical_spacing=70 / (sum(heights) + 140),
-        subplot_titles=["", *(f"{one.name}: {len(one):,} neurons, by layer" for one in sets)],
-    )
-    for row, (one, colour) in enumerate(zip(sets, colours([one.name for one in sets]), strict=True), start=2):
-        shares = table[table["set"] == one.name]["share"] * 100
+    figure = frame(sum(heights), 1 + len(sets), barmode="group", bargap=0.25)
+    titles = ["", *(f"{one.name}: {len(one):,} neurons, by layer" for one in sets)]
+    spacing = 1.2 * AXIS_HEIGHT / sum(heights)
+    figure.set_subplots(len(heights), 1, row_heights=heights, vertical_spacing=spacing, subplot_titles=titles)
+
+    def buckets(name: str, column: str, marker: dict[str, object]) -> None:
+        percent = table[table["set"] == name][column] * 100
+        shown = "uniform" if column == "uniform" else name
         figure.add_bar(
             x=[bucket.capitalize() for bucket in BUCKETS],
-            y=shares,
-            name=one.name,
-            marker_color=colour,
-            text=[f"{share:.0f}" for share in shares],
+            y=percent,
+            name=shown,
+            marker=marker,
+            text=[f"{share:.0f}" for share in percent],
             textposition="outside",
-            hovertemplate=f"{one.name}, %{{x}}: %{{y:.1f}} %<extra></extra>",
+            hovertemplate=f"{shown}, %{{x}}: %{{y:.1f}} %<extra></extra>",
             row=1,
             col=1,
         )
+
+    for row, (one, colour) in enumerate(zip(sets, colours([one.name for one in sets]), strict=True), start=2):
+        buckets(one.name, "share", {"color": colour})
         counts = layer_counts(one)
         figure.add_bar(
             x=list(range(n_layers)),
@@ -65,36 +65,16 @@ def depth_figure(sets: Sequence[NeuronSet], title: str = "", meta: Mapping[str, 
             col=1,
         )
         figure.add_hline(y=100 / n_layers, line={"color": INK, "dash": "dash", "width": 1.5}, row=row, col=1)
-        figure.update_yaxes(title_text="% of set", rangemode="tozero", row=row, col=1)
         figure.update_xaxes(dtick=max(1, n_layers // 12), range=[-0.6, n_layers - 0.4], row=row, col=1)
-    uniform = [100 * share for share in uniform_depth(n_layers).values()]
-    figure.add_bar(
-        x=[bucket.capitalize() for bucket in BUCKETS],
-        y=uniform,
-        name="uniform",
-        marker={"color": "#E5E5E5", "line": {"color": INK, "width": 1}},
-        text=[f"{share:.0f}" for share in uniform],
-        textposition="outside",
-        hovertemplate="uniform, %{x}: %{y:.1f} %<extra></extra>",
-        row=1,
-        col=1,
-    )
-    # Titles of the rows start where their axes start, so that a narrow page does not push them into the legend.
+    buckets(sets[0].name, "uniform", {"color": "#E5E5E5", "line": {"color": INK, "width": 1}})
+    # Titles of rows start at the left end of their axis, so that they stay clear of the legend on a narrow page.
     figure.update_annotations(x=0, xanchor="left", font_size=14)
-    top = 100 * table[["share", "uniform"]].max(axis=None)
-    figure.update_yaxes(title_text="% of set", range=[0, 1.15 * top], row=1, col=1)
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(title_text="% of set", rangemode="tozero", gridcolor=GRID)
+    figure.update_yaxes(range=[0, 115 * table[["share", "uniform"]].max(axis=None)], row=1)
     figure.update_xaxes(title_text="layer", row=1 + len(sets), col=1)
     figure.update_traces(meta=dict(meta or {}))
-    above = 100 if title else 50
-    figure.update_layout(
-        title={"text": title, "x": 0.02, "xanchor": "left"} if title else None,
-        template="plotly_white",
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        height=sum(heights) + 40 + above,
-        barmode="group",
-        bargap=0.25,
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left"},
-        margin={"l": 60, "r": 20, "t": above, "b": 50},
-    )
+    if title:
+        size = {"height": figure.layout.height + TITLE_HEIGHT, "margin_t": figure.layout.margin.t + TITLE_HEIGHT}
+        figure.update_layout(title={"text": title, "x": 0.02, "xanchor": "left"}, **size)
     return figure

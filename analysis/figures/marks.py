@@ -1,61 +1,65 @@
-"""Traces of dots along x: numbers with intervals, single backbones beside their mean, random controls."""
+"""Traces: dots with intervals, single backbones next to their mean, random controls, bands."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.figures.frame import Trace, meta_of, rounded
 from analysis.figures.pooling import FEWEST, interval_words
 from analysis.figures.style import GREY
 
+HOVER_TEXT = "%{text}<extra></extra>"
+"""Hover template of traces with a text for each point."""
 CONTROL_RANK = 2000
-"""Controls stand last in legends."""
-BESIDE = 0.7
-"""Of a lane, between two backbones in it."""
+"""Rank of controls in legends: last."""
+LANE_OFFSET = 0.7
+"""Distance between two backbones within a lane, as a fraction of the lane."""
 
 
-def dots(rows: pd.DataFrame, hover: Sequence[str], factor: float = 100, **style: Any) -> Trace:
-    """Column `value` along x in the rows `place` of y, with a bar from `low` to `high` where there is an interval.
+def dots(rows: pd.DataFrame, hover: Callable[[pd.Series], str], factor: float = 100, **style: Any) -> Trace:
+    """Column `value` along x, by `place` along y, with a bar from `low` to `high` where there is an interval.
 
     Args:
-        rows: with the columns `place`, `value`, `low`, `high` and those that `meta_of` reads.
-        hover: what a row says when it is pointed at.
-        factor: what numbers are multiplied with; fractions become percent.
-        style: more of the trace, such as `marker`, `name`, `lane`.
+        rows: with the columns `place`, `value`, `low`, `high` and those of `meta_of`.
+        hover: the hover text of a row.
+        factor: multiplies the numbers, such as 100 for percent.
+        style: more properties of the trace, such as `marker`, `name`, `lane`.
     """
-    value, low, high = ([factor * number for number in rows[name]] for name in ("value", "low", "high"))
+    value, low, high = (factor * rows[name].to_numpy(float) for name in ("value", "low", "high"))
     bars = {}
-    if pd.notna(low).any():
-        above = [max(0.0, end - mid) for mid, end in zip(value, high, strict=True)]
-        below = [max(0.0, mid - end) for mid, end in zip(value, low, strict=True)]
-        bars = {"array": rounded(above), "arrayminus": rounded(below), "width": 4, "thickness": 1.5}
+    if not np.isnan(low).all():
+        # fmax ignores NaN: a dot without an interval has a bar of length 0.
+        above, below = rounded(np.fmax(0, high - value)), rounded(np.fmax(0, value - low))
+        bars = {"array": above, "arrayminus": below, "width": 4, "thickness": 1.5}
     return {
         "type": "scatter",
         "mode": "markers",
         "x": rounded(value),
         "y": rows["place"].tolist(),
         "error_x": bars,
-        "text": list(hover),
-        "hovertemplate": "%{text}<extra></extra>",
+        "text": [hover(row) for _, row in rows.iterrows()],
+        "hovertemplate": HOVER_TEXT,
         "meta": meta_of(rows),
         **style,
     }
 
 
 def backbone_dots(rows: pd.DataFrame, factor: float, unit: str, colour: str, **style: Any) -> Iterator[Trace]:
-    """Small dots, a trace for each backbone. Those of two have their own intervals and lie beside each other."""
+    """Small dots, a trace for each backbone. Two backbones lie next to each other and have their own intervals."""
     backbones = list(rows.groupby("backbone", sort=False))
-    few = len(backbones) < FEWEST
     for number, (backbone, of_it) in enumerate(backbones):
-        hover = [
-            f"{backbone}, {style['name']}, {row['place']}: {interval_words(row, factor, unit)}"
-            for _, row in of_it.iterrows()
-        ]
-        marker = {"color": colour, "size": 5, "opacity": 0.5}
-        trace = dots(of_it, hover, factor, marker=marker, **{**style, "showlegend": False})
-        if few:
-            trace["lane"] += BESIDE * (number - (len(backbones) - 1) / 2)
+        about = f"{backbone}, {style['name']}"
+        trace = dots(
+            of_it,
+            lambda row, about=about: f"{about}, {row['place']}: {interval_words(row, factor, unit)}",  # type: ignore[misc]
+            factor,
+            marker={"color": colour, "size": 5, "opacity": 0.5},
+            **{**style, "showlegend": False},
+        )
+        if len(backbones) < FEWEST:
+            trace["lane"] += LANE_OFFSET * (number - (len(backbones) - 1) / 2)
             trace["error_x"].update(color=colour, width=0, thickness=1)
         else:
             trace["error_x"] = {}
@@ -63,14 +67,27 @@ def backbone_dots(rows: pd.DataFrame, factor: float, unit: str, colour: str, **s
 
 
 def control_spans(rows: pd.DataFrame, symbol: str, name: str, unit: str, **style: Any) -> Trace:
-    """Random controls in grey: a mark at the mean `value`, a bar from the `low`est to the `high`est of the `draws`."""
-    hover = [
-        f"{name}, {row['place']}: mean {100 * row['value']:.4g}{unit}, {100 * row['low']:.4g} to "
-        f"{100 * row['high']:.4g} over {row['draws']:.0f} draws"
-        for _, row in rows.iterrows()
-    ]
-    line = {"color": GREY, "width": 1.5}
-    marker = {"color": GREY, "size": 7, "symbol": symbol, "line": line}
+    """Random controls in grey, from rows of `pool_controls`: a mark at the mean, a bar from minimum to maximum."""
+
+    def hover(row: pd.Series) -> str:
+        mean, low, high = (f"{100 * row[column]:.4g}" for column in ("value", "low", "high"))
+        return f"{name}, {row['place']}: mean {mean}{unit}, {low} to {high} over {row['draws']:.0f} draws"
+
+    marker = {"color": GREY, "size": 7, "symbol": symbol, "line": {"color": GREY, "width": 1.5}}
     trace = dots(rows, hover, marker=marker, name=name, legendrank=CONTROL_RANK, **style)
     trace["error_x"].update(color="rgba(138,138,138,0.55)", width=0, thickness=3)
     return trace
+
+
+def band_style(name: str, fill: str) -> Trace:
+    """Properties of a trace that shades the 95 % interval of the trace `name`."""
+    return {
+        "mode": "lines",
+        "fill": "toself",
+        "fillcolor": fill,
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": name,
+        "name": f"{name} interval",
+    }

@@ -1,4 +1,4 @@
-"""One number with an interval from several models: seeds of a backbone are averaged before backbones are."""
+"""Means over models with intervals: seeds of a backbone are averaged first, then backbones."""
 
 from collections.abc import Sequence
 
@@ -6,47 +6,48 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from analysis.figures.frame import WHO, members_column
+from analysis.figures.frame import WHO
+from tension_lens.constants import CONFIDENCE
 
 FEWEST = 3
-"""Numbers that an interval of their mean takes: that of two would be nine times as wide to each side as their standard
-deviation, and say nothing."""
-STUDENT = "Student's over backbones (or seeds of one backbone) for a mean of three or more"
-MEANS = f"{STUDENT}; small dots are the backbones, each with an interval of its own where there are two"
-"""What captions say of means over models, the second one where the backbones are drawn beside their mean."""
+"""Fewest numbers with an interval of their mean. Of two, it would reach nine standard deviations to each side."""
 OVER_ITEMS, OVER_SEEDS, OVER_BACKBONES, NO_INTERVAL = "items", "seeds", "backbones", ""
 """What the 95 % interval of a pooled number is over."""
-COLUMNS = ["value", "low", "high", "backbones", "models", *WHO, "over", *map(members_column, WHO)]
 
 
 def pool(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str] = ()) -> pd.DataFrame:
     """The mean of a measure over models, by group, with a 95 % interval.
 
-    Seeds of a backbone are averaged first, so that each backbone counts once. The interval is the row's own (`low` to
-    `high`, over items) where there is one model; Student's over backbones where there are several; Student's over seeds
-    where there is one backbone; none for a mean of two. Rows without a value are left out, groups without any have no
-    row.
+    Seeds of a backbone are averaged first, so that each backbone counts once. The interval is
+
+    - the row's own (`low` to `high`, over items) for one model,
+    - Student's over backbones for several backbones,
+    - Student's over seeds for one backbone,
+    - none for a mean of two.
+
+    Rows without a value are excluded; groups without any value have no row.
 
     Args:
-        rows: one for each `backbone`, `seed` and group, with columns `low` and `high`.
+        rows: a row for each `backbone`, `seed` and group, with columns `low` and `high`.
         value: the column of the measure.
-        by: what makes a group.
-        carry: more columns to take along, from the group's first row; of use where the group is one model.
+        by: columns of the group.
+        carry: more columns to keep, from the group's first row; meaningful if the group is one model.
 
     Returns:
-        The columns `by`, `value`, `low`, `high`, how many `backbones` and `models`, whose it is (`backbone`, `seed`,
-        each empty where there are several; all of them in the columns of `members`), `over`, what the interval is over,
-        and those carried.
+        The columns `by`, `value`, `low`, `high`, the numbers of `backbones` and `models`, `backbone` and `seed` (empty
+        if there are several, all of them in the columns of `members`), `over` (what the interval is over), and `carry`.
     """
     there = rows[rows[value].notna()]
     if there.empty:
-        return pd.DataFrame(columns=[*dict.fromkeys((*by, *COLUMNS, *carry))])
+        of = [f"{key}_of" for key in WHO]
+        columns = (*by, "value", "low", "high", "backbones", "models", *WHO, "over", *of, *carry)
+        return pd.DataFrame(columns=list(dict.fromkeys(columns)))
     keys = [name for name in by if name != "backbone"]
     first = {name: (name, "first") for name in ("seed", "low", "high", *carry)}
     models = there.groupby([*keys, "backbone"], sort=False, as_index=False).agg(
         mean=(value, "mean"), sd=(value, "std"), models=(value, "size"), seeds=("seed", "nunique"), **first
     )
-    first = {name: (name, "first") for name in ("backbone", "seed", "low", "high", *carry) if name not in by}
+    first = {name: (name, "first") for name in ("backbone", *first) if name not in by}
     found = models.groupby(list(by), sort=False, as_index=False).agg(
         value=("mean", "mean"),
         between=("mean", "std"),
@@ -69,38 +70,53 @@ def pool(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str]
     return found.drop(columns=["between", "within", "seeds"]).merge(members(there, by), on=list(by), how="left")
 
 
-def members(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Whose numbers are pooled in each group: with the columns `by`, the `backbone_of` and `seed_of` it, as tuples."""
-    groups = rows.groupby(list(by), sort=False)
-    found = {members_column(key): groups[key].agg(lambda values: tuple(dict.fromkeys(values))) for key in WHO}
-    return pd.DataFrame(found).reset_index()
-
-
 def pool_levels(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str] = ()) -> pd.DataFrame:
-    """`pool` over all models, and of each backbone by itself where there are several; column `alone` tells them."""
+    """`pool` over all models and, with several backbones, of each backbone; `alone` marks the rows of one backbone."""
     levels = [pool(rows, value, by, carry).assign(alone=False)]
     if rows["backbone"].nunique() > 1:
         levels.append(pool(rows, value, [*by, "backbone"], carry).assign(alone=True))
     return pd.concat(levels, ignore_index=True)
 
 
+def pool_controls(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Random controls by group, over all draws and models: mean `value`, minimum `low`, maximum `high`, `draws`.
+
+    Args:
+        rows: with these four columns, for one draw or several; rows without a value are excluded.
+        by: columns of the group.
+    """
+    there = rows[rows["value"].notna()]
+    found = there.groupby(list(by), sort=False, as_index=False).agg(
+        value=("value", "mean"), low=("low", "min"), high=("high", "max"), draws=("draws", "sum")
+    )
+    return found.merge(members(there, by), on=list(by))
+
+
+def members(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The backbones and seeds of each group as tuples: the columns `by`, `backbone_of` and `seed_of`."""
+    groups = rows.groupby(list(by), sort=False)
+    found = {f"{key}_of": groups[key].agg(lambda values: tuple(dict.fromkeys(values))) for key in WHO}
+    return pd.DataFrame(found).reset_index()
+
+
 def _student(n: Int[np.ndarray, " group"]) -> Float[np.ndarray, " group"]:
-    """Half-width of the 95 % interval of a mean of n numbers, in standard errors; not a number for one or two."""
+    """Half-width of the 95 % interval of a mean of n numbers, in standard errors; NaN for n < 3."""
     from scipy.stats import t
 
-    half: Float[np.ndarray, " group"] = np.where(n >= FEWEST, t.ppf(0.975, np.maximum(n - 1, 1)), np.nan)
+    quantile = t.ppf((1 + CONFIDENCE) / 2, np.maximum(n - 1, 1))
+    half: Float[np.ndarray, " group"] = np.where(n >= FEWEST, quantile, np.nan)
     return half
 
 
 def whose(row: pd.Series) -> str:
-    """Of how many models a pooled number is."""
+    """The models that a pooled number is over."""
     if row["backbones"] > 1:
         return f"mean over {row['backbones']} backbones, {row['models']} models"
     return f"{row['backbone']}, mean over {row['models']} seeds" if row["models"] > 1 else f"{row['backbone']}"
 
 
 def interval_words(row: pd.Series, factor: float = 100, unit: str = " %") -> str:
-    """`61.2 % [58, 64.3]` and what the interval is over, for a pooled row."""
+    """A pooled number with its interval and what that is over, such as `61.2 % [58, 64.3], 95 % over items`."""
     text = f"{factor * row['value']:.4g}{unit}"
     if not row["over"]:
         return f"{text}, no interval"

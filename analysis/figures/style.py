@@ -1,4 +1,4 @@
-"""One colour for each objective, set and control in every figure; safe for colour-blind readers (Okabe and Ito)."""
+"""Colours and symbols of objectives, sets, controls and selectors; safe for colour-blind readers (Okabe and Ito)."""
 
 COLOURS = {
     "helpful": "#0072B2",
@@ -10,13 +10,13 @@ COLOURS = {
     "random": "#7F7F7F",
 }
 OTHERS = ("#F0E442", "#332288", "#117733", "#882255", "#44AA99")
-"""For sets that are none of the above, in the order they come."""
+"""Other sets, in order of appearance."""
 INK = "#333333"
 """Text and reference lines."""
 GREY = "#8A8A8A"
-"""Reference lines and outlines that must show on a light and on a dark page alike."""
+"""Reference lines and outlines, visible on light and on dark pages."""
 CLEAR = "rgba(0,0,0,0)"
-"""Background of figures, so that the page's own shows through."""
+"""Transparent background of figures."""
 SIDE_COLOURS = {"chosen": "#4477AA", "rejected": "#D6478F"}
 """Chosen and rejected responses."""
 SELECTOR_LOOKS = {
@@ -31,13 +31,13 @@ SELECTOR_LOOKS = {
     "attribution": ("#228833", "longdash", "pentagon"),
     "direct": ("#EE6677", "longdashdot", "hexagon"),
 }
-"""Colour, dash and symbol of every way to choose neurons; none has the colour of an objective or a set."""
+"""Colour, dash and symbol of each selector; no colour is that of an objective or a set."""
 CONTROL_SYMBOLS = {"uniform": "circle-open", "layer": "square-open", "activation": "triangle-up-open"}
-"""Of the kinds of random control, which are all grey."""
+"""Symbol of each kind of random control; all are grey."""
 
 
 def colours(names: list[str]) -> list[str]:
-    """The colour of each name: its own where it has one, else the next of `OTHERS`."""
+    """The colour of each name, or the next of `OTHERS`."""
     others = [name for name in names if name not in COLOURS]
     return [COLOURS.get(name) or OTHERS[others.index(name) % len(OTHERS)] for name in names]
 
@@ -49,4 +49,4 @@ def translucent(colour: str, opacity: float) -> str:
 
 
 PLOT_CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": ""}
-"""Of every plot on a page: nothing in it offers to send the figure to plotly's cloud."""
+"""Plotly's settings on every page; no plot can be sent to Plotly's cloud."""

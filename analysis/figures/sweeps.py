@@ -1,40 +1,38 @@
-"""Accuracy against how many neurons are switched off, by what chooses them."""
+"""Accuracy against the number of ablated neurons, by selector."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
-from analysis.figures.frame import Trace, counted, finish, frame, meta_of, rounded
-from analysis.figures.marks import CONTROL_RANK
+from analysis.figures.captions import caption, counted
+from analysis.figures.frame import Trace, finish, frame, meta_of, rounded
+from analysis.figures.marks import CONTROL_RANK, HOVER_TEXT, band_style
 from analysis.figures.style import GREY, INK, OTHERS, SELECTOR_LOOKS, translucent
 from tension_lens.constants import INTACT, RANDOM
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 MODEL = ["run", "backbone", "seed", "objective", "data"]
 
 
-def sweep_figure(sweeps: pd.DataFrame) -> "Figure":
-    """Accuracy against the share of neurons switched off, for each way to choose them and for random ones.
+def sweep_figure(sweeps: pd.DataFrame) -> go.Figure:
+    """Accuracy against the fraction of neurons ablated, for each selector and for random neurons.
 
-    Bands are 95 % intervals; the grey band spans the random draws and its line is their mean; the horizontal line is
-    the intact model. A menu chooses the model where there are several.
+    Bands are 95 % intervals. The grey band is the range of the random draws, its line their mean; the horizontal line
+    is the intact model. A menu selects the model.
 
     Args:
         sweeps: `Results.sweeps`: the rows of sweep.csv with run, backbone, seed, objective and data.
     """
-    names = _names(sweeps)
-    traces = {str(name): list(_sweep(rows)) for name, rows in sweeps.groupby(names, sort=False)}
+    traces = {str(name): list(_sweep(rows)) for name, rows in sweeps.groupby(_names(sweeps), sort=False)}
     figure = frame(380, sweeps["selector"].nunique(), len(traces) > 1)
-    figure.update_xaxes(title_text="neurons switched off, %", rangemode="tozero")
+    figure.update_xaxes(title_text="neurons ablated, %", rangemode="tozero")
     figure.update_yaxes(title_text="items judged correctly, %")
     return finish(figure, traces)
 
 
 def _names(sweeps: pd.DataFrame) -> pd.Series:
-    """Backbone and what else tells the models apart; the run's folder only where nothing else does."""
+    """Names of models: the backbone, what else differs, and the folder of the run where a name is not unique."""
     parts = {"seed": "seed " + sweeps["seed"].astype(str), "objective": sweeps["objective"], "data": sweeps["data"]}
     names = sweeps["backbone"].astype(str)
     for key, words in parts.items():
@@ -45,34 +43,40 @@ def _names(sweeps: pd.DataFrame) -> pd.Series:
 
 
 def _sweep(rows: pd.DataFrame) -> Iterator[Trace]:
-    meta = meta_of(rows)
+    both = {"type": "scatter", "meta": meta_of(rows)}
+
+    def line(x: Iterable[float], y: Iterable[float], hover: list[str], name: str, **look: Any) -> Trace:
+        text = {"text": hover, "hovertemplate": HOVER_TEXT, "name": name, "legendgroup": name}
+        return {**both, "mode": "lines", "x": rounded(x), "y": rounded(y, 100), **text, **look}
+
+    def band(x: Iterable[float], low: pd.Series, high: pd.Series, name: str, fill: str) -> Trace:
+        around = [*rounded(x), *reversed(rounded(x))]
+        limits = [*rounded(high, 100), *reversed(rounded(low, 100))]
+        return {**both, "x": around, "y": limits, **band_style(name, fill)}
+
     for _, intact in rows[rows["selector"] == INTACT].iterrows():
-        ends = [0.0, float(rows["top"].max())]
-        text = f"intact: {_words(intact)}"
-        for name, dash in (("accuracy", "solid"), ("low", "dot"), ("high", "dot")):
-            line = {"color": INK, "width": 1.5 if dash == "solid" else 1, "dash": dash}
-            look = {"line": line, "mode": "lines", "legendrank": CONTROL_RANK, "showlegend": dash == "solid"}
-            yield _line(ends, [intact[name]] * 2, [text, text], INTACT, meta, **look)
+        ends, hover = [0.0, float(rows["top"].max())], [f"intact: {_words(intact)}"] * 2
+        for column, dash, width in (("accuracy", "solid", 1.5), ("low", "dot", 1), ("high", "dot", 1)):
+            look = {"line": {"color": INK, "width": width, "dash": dash}, "showlegend": dash == "solid"}
+            yield line(ends, [intact[column]] * 2, hover, INTACT, legendrank=CONTROL_RANK, **look)
     random = rows[rows["selector"] == RANDOM].groupby("top")["accuracy"].agg(["mean", "min", "max", "size"])
     if len(random):
         hover = [
-            f"random, {top:g} % off: mean {100 * one['mean']:.4g} %, {100 * one['min']:.4g} to {100 * one['max']:.4g} "
-            f"over {one['size']:.0f} draws"
+            f"random, {top:g} % ablated: mean {100 * one['mean']:.4g} %, {100 * one['min']:.4g} to "
+            f"{100 * one['max']:.4g} over {one['size']:.0f} draws"
             for top, one in random.iterrows()
         ]
-        yield _band(random.index, random["min"], random["max"], fill=translucent(GREY, 0.35), name=RANDOM, meta=meta)
-        line = {"color": GREY, "width": 2.5}
-        yield _line(random.index, random["mean"], hover, RANDOM, meta, line=line, mode="lines",
-                    legendrank=CONTROL_RANK)  # fmt: skip
-    for selector, of_it in rows[~rows["selector"].isin([INTACT, RANDOM])].groupby("selector", sort=False):
-        of_it = of_it.sort_values("top")
-        name = str(selector)
+        yield band(random.index, random["min"], random["max"], RANDOM, translucent(GREY, 0.35))
+        look = {"line": {"color": GREY, "width": 2.5}, "legendrank": CONTROL_RANK}
+        yield line(random.index, random["mean"], hover, RANDOM, **look)
+    for selector, unsorted in rows[~rows["selector"].isin([INTACT, RANDOM])].groupby("selector", sort=False):
+        name, of_it = str(selector), unsorted.sort_values("top")
         colour, dash, symbol = SELECTOR_LOOKS.get(name, (OTHERS[1], "solid", "circle"))
-        yield _band(of_it["top"], of_it["low"], of_it["high"], fill=translucent(colour, 0.1), name=name, meta=meta)
-        hover = [f"{name}, {row['top']:g} % off: {_words(row)}" for _, row in of_it.iterrows()]
+        yield band(of_it["top"], of_it["low"], of_it["high"], name, translucent(colour, 0.1))
+        hover = [f"{name}, {row['top']:g} % ablated: {_words(row)}" for _, row in of_it.iterrows()]
         look = {"marker": {"symbol": symbol, "size": 8, "color": colour}, "mode": "lines+markers"}
-        line = {"color": colour, "width": 2, "dash": dash}
-        yield _line(of_it["top"], of_it["accuracy"], hover, name, meta, line=line, **look)
+        look["line"] = {"color": colour, "width": 2, "dash": dash}
+        yield line(of_it["top"], of_it["accuracy"], hover, name, **look)
 
 
 def _words(row: pd.Series) -> str:
@@ -83,55 +87,9 @@ def _words(row: pd.Series) -> str:
     return f"{words}<br>change {change} points, Holm p = {row['p_holm']:.3g}"
 
 
-def _band(
-    x: Sequence[float], low: Sequence[float], high: Sequence[float], *, fill: str, name: str, meta: dict[str, str]
-) -> Trace:
-    around = [*rounded(high, 100), *reversed(rounded(low, 100))]
-    return {
-        "type": "scatter",
-        "x": [*rounded(x), *reversed(rounded(x))],
-        "y": around,
-        "fill": "toself",
-        "fillcolor": fill,
-        "mode": "lines",
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "legendgroup": name,
-        "name": f"{name} interval",
-        "meta": meta,
-    }
-
-
-def _line(
-    x: Sequence[float], y: Sequence[float], hover: list[str], name: str, meta: dict[str, str], **look: Any
-) -> Trace:
-    return {
-        "type": "scatter",
-        "x": rounded(x),
-        "y": rounded(y, 100),
-        "text": hover,
-        "hovertemplate": "%{text}<extra></extra>",
-        "name": name,
-        "legendgroup": name,
-        "meta": meta,
-        **look,
-    }
-
-
 def sweep_caption(sweeps: pd.DataFrame) -> str:
-    """What the sweep figure shows."""
-    selectors = dict.fromkeys(sweeps[~sweeps["selector"].isin([INTACT, RANDOM])]["selector"])
+    """Caption of `sweep_figure`."""
+    selectors = sweeps[~sweeps["selector"].isin([INTACT, RANDOM])]["selector"].unique()
     draws = sweeps[sweeps["selector"] == RANDOM].groupby([*MODEL, "top"]).size()
-    random = (
-        f"Grey: random neurons, mean and lowest to highest of {draws.max()} draws of each size. "
-        if len(draws)
-        else "No random neurons were drawn, so a fall cannot be told from that of losing any neurons. "
-    )
-    return (
-        f"Accuracy of a model with its top p % of neurons switched off, by what ranks them ({', '.join(selectors)}). "
-        f"{counted(sweeps['n'], 'items')}. Bands: Wilson's 95 % interval over items. {random}Horizontal: the intact "
-        "model, its interval dotted. Where bands overlap, models may still differ on the same items: the paired change "
-        "with its interval and Holm's p is in the table. The paper's curves average the drop over several ways to "
-        "choose neurons, random ones among them."
-    )
+    most = int(draws.max()) if len(draws) else 0
+    return caption("sweep", selectors=", ".join(selectors), n=counted(sweeps["n"]), draws=most)

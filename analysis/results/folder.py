@@ -1,4 +1,4 @@
-"""Read everything in a folder of runs: studies, sweeps, trainings, neuron scores and sets."""
+"""Read all results in a folder of runs: studies, sweeps, trained models, neuron scores and sets."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,10 @@ from tension_lens.neurons.sets import NeuronSet
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The results in a folder of runs; what the folder does not hold is empty."""
+    """The results in a folder of runs; missing kinds of result are empty."""
 
     study: Study | None
-    """The item tables of every folder named `study` (and of the folder itself, if it is one), as one study."""
+    """The item tables of all studies in the folder, as one study."""
     run_folders: dict[str, RunFolder]
     """Folders of one backbone and seed, by their path relative to the folder of runs."""
     sets: dict[str, dict[str, NeuronSet]]
@@ -36,8 +36,8 @@ def read_results(folder: Path) -> Results:
     """Read all results below a folder of runs.
 
     Raises:
-        RequestError: if there is no such folder, it holds no result, a result is damaged, or studies do not fit
-            together (see `read_study`).
+        RequestError: if the folder does not exist, has no result or a damaged one, or its studies cannot be read as
+            one (see `read_study`).
     """
     if not folder.is_dir():
         raise RequestError(f"{folder} is not a folder of runs")
@@ -80,9 +80,9 @@ def _training(run_folders: dict[str, RunFolder]) -> pd.DataFrame:
 
 
 def _tables_of_models(folder: Path, file: str) -> pd.DataFrame:
-    """Rows of every such CSV file, with the model and the data that its run record names.
+    """Rows of all CSV files with this name, with the model and the data of their run records.
 
-    A file without a record is unfinished, or a copy inside a report, and is left out.
+    A file without a record is unfinished or a copy in a report; it is skipped.
     """
     frames = []
     for path in sorted(folder.glob(f"**/{file}")):

@@ -1,4 +1,4 @@
-"""Rows of scores: one model under one condition by every rule that its benchmarks have."""
+"""Scores of one model under one condition, by every rule of its benchmarks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.scoring import Score, accuracies, diagonal, paper_accuracies
 
 STRICT = "every chosen above every rejected"
-"""The rule of an item's correctness, which the paired tests are about too."""
+"""The rule that decides whether an item is correct, in paired tests too."""
 PAPER = "paper"
 """The paper's 25 sub-tasks; those of RM-Bench by its diagonal."""
 
@@ -22,12 +22,12 @@ PAPER = "paper"
 def score_rows(tables: Mapping[str, ItemTable]) -> Iterator[dict[str, Any]]:
     """Scores of one model under one condition, from its item table of each data spec.
 
-    Columns: `data`, `rule`, `subtask`, `task_type`; `accuracy`, `low`, `high` (fractions, 95 % interval) and `n`;
-    `random_rate`, `chance`, `longest_wins` (see `Score`) and `missing`, what the rule averages too
-    and the data lacks. A score without an interval has None there.
+    Columns: `data`, `rule`, `subtask`, `task_type`; `accuracy`, `low`, `high` (fractions, 95 % interval; None without
+    an interval) and `n`; `random_rate`, `chance`, `longest_wins` (see `Score`); `missing`, parts that the rule averages
+    and the data does not have.
 
     Raises:
-        RequestError: if two data specs are of one benchmark, or a table breaks a benchmark's form.
+        RequestError: if two data specs are of one benchmark, or a table does not have the benchmark's format.
     """
     official: dict[str, ItemTable] = {}
     for data, table in tables.items():

@@ -1,7 +1,7 @@
-"""Read a study's item tables into scores by rule and compact cells, from which tables and figures are made.
+"""Read the item tables of a study into scores by rule and compact cells, from which tables and figures are made.
 
-Several studies can be read as one. Rewards are read one model at a time and not kept; a cell keeps for every item only
-whether it is correct and its margin.
+Several studies can be read as one. Rewards are read one model at a time and dropped; a cell keeps for every item only
+whether it is correct, and its margin.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Shaped
 
 from analysis.results.scores import score_rows
 from tension_lens.artifacts.layout import StudyFolder
-from tension_lens.constants import OBJECTIVES
+from tension_lens.constants import OBJECTIVES, SIDES
 from tension_lens.errors import RequestError
-from tension_lens.metrics.distributions import Scores, score_shift
+from tension_lens.metrics.distributions import score_shift
 from tension_lens.metrics.item_table import ItemTable, read_metadata
 from tension_lens.neurons.conditions import Condition
 
@@ -48,7 +48,7 @@ class Cell:
     data: str
     condition: Condition
     neurons: int
-    """How many are ablated."""
+    """Number of ablated neurons."""
     shared_with_set: str
     """For a control: how many of its neurons are in its set."""
     right: Bool[np.ndarray, " item"]
@@ -64,12 +64,8 @@ class Cell:
     def labels(self) -> dict[str, Any]:
         """The first columns of a row about this cell: the model, the data and the condition."""
         model = {name: getattr(self, name) for name in (*IDENTITY, "data")}
-        return {
-            **model,
-            **self.condition.columns(),
-            "neurons": self.neurons,
-            "shared_with_set": self.shared_with_set,
-        }
+        ablated = {"neurons": self.neurons, "shared_with_set": self.shared_with_set}
+        return {**model, **self.condition.columns(), **ablated}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +74,12 @@ class Study:
 
     cells: dict[CellKey, Cell]
     items: dict[str, Items]
-    """By data."""
+    """By data spec."""
     scores: list[dict[str, Any]]
     """A row for each model, condition, rule and sub-task."""
     distributions: list[dict[str, Any]]
-    """The distribution of rewards, a row for each model, condition, data, side and time (before and after the
-    ablation). `edges` and `density` are arrays, the histogram; before and after have the same edges."""
+    """The distribution of rewards, a row for each model, condition, data, side and time (`before` or `after` the
+    ablation). `edges` and `density` are the arrays of a histogram, with the same edges before and after."""
     gaps: list[dict[str, str]]
     """Missing cells of the grid, a row for each with the reason."""
 
@@ -96,13 +92,13 @@ class Study:
 
 
 def read_study(*studies: Path) -> Study:
-    """Every finished table of a study, or of several as if they were one.
+    """Every finished table of a study, or of several studies as one.
 
-    A model may stand in several studies: on other data or under other conditions in each, with the same weights.
+    A model may be in several studies with the same weights, on other data or under other conditions in each.
 
     Raises:
-        RequestError: if there is none, a table is damaged or missing though its record names it, two tables are of one
-            model, data and condition, or tables that must be of one model or of the same items are not.
+        RequestError: if there is no table, a table is damaged or missing though its record names it, two tables have
+            the same model, data and condition, or tables of one model have different weights or items.
     """
     cells: dict[CellKey, Cell] = {}
     items: dict[str, Items] = {}
@@ -118,20 +114,30 @@ def read_study(*studies: Path) -> Study:
                 _require_known_items(items, data, table)
                 cell = _cell(table)
                 cells[(*cell.model, data, cell.condition)] = cell
-            distributions += list(_distributions(by_condition))
-        scores += list(_scores(tables))
+            distributions += _distributions(by_condition)
+        scores += _scores(tables)
     return Study(cells, items, scores, distributions, list(_gaps(cells, list(items))))
 
 
 def _by_model(finished: list[list[Path]]) -> list[list[Path]]:
-    """The tables of each model, which the first table of each DATA folder names."""
+    """The tables of each model. The first table of a folder names the model of all of them."""
     found: dict[tuple[str, ...], list[Path]] = {}
     for paths in finished:
         for path in paths[:1]:
-            metadata = read_metadata(path)
-            _require_labels(metadata, path)
+            metadata = _labels(read_metadata(path), path)
             found.setdefault(tuple(metadata[name] for name in IDENTITY), []).extend(paths)
     return list(found.values())
+
+
+def _labels(metadata: dict[str, str], path: Path) -> dict[str, str]:
+    """The metadata, with all labels of a study's table."""
+    if missing := [key for key in (*IDENTITY, "data", *ABOUT, "weights_sha256") if key not in metadata]:
+        raise RequestError(f"item table {path} does not say its {', '.join(missing)}; is it of a study?")
+    return metadata
+
+
+def _name(metadata: dict[str, str]) -> str:
+    return f"the {metadata['objective']} model of {metadata['backbone']}, seed {metadata['seed']},"
 
 
 def _tables_of_one_model(paths: list[Path]) -> dict[str, dict[Condition, ItemTable]]:
@@ -141,30 +147,23 @@ def _tables_of_one_model(paths: list[Path]) -> dict[str, dict[Condition, ItemTab
     weights: dict[str, Path] = {}
     for path in paths:
         table = ItemTable.load(path)
-        about = table.metadata
-        _require_labels(about, path)
+        about = _labels(table.metadata, path)
         weights.setdefault(about["weights_sha256"], path)
-        model = f"the {about['objective']} model of {about['backbone']}, seed {about['seed']}"
         if len(weights) > 1:
             first, second = weights.values()
             raise RequestError(
-                f"item tables of {model}, are of different weights: {first} and {second}; run tension_lens.study on "
-                "one of the two again, or report on each by itself"
+                f"item tables of {_name(about)} are of different weights: {first} and {second}; run tension_lens.study "
+                "on one of the two again, or report on each by itself"
             )
-        key = about["data"], Condition.of(about)
-        if key in origins:
+        data, condition = about["data"], Condition.of(about)
+        other = origins.setdefault((data, condition), path)
+        if other != path:
             raise RequestError(
-                f"{origins[key].parent} and {path.parent} both hold {model}, on {key[0]} under {key[1].label}; keep "
+                f"{other.parent} and {path.parent} both hold {_name(about)} on {data} under {condition.label}; keep "
                 "one of the two, or report on each study by itself"
             )
-        origins[key] = path
-        found.setdefault(key[0], {})[key[1]] = table
+        found.setdefault(data, {})[condition] = table
     return found
-
-
-def _require_labels(metadata: dict[str, str], path: Path) -> None:
-    if lacking := [key for key in (*IDENTITY, "data", *ABOUT, "weights_sha256") if key not in metadata]:
-        raise RequestError(f"item table {path} does not say its {', '.join(lacking)}; is it of a study?")
 
 
 def _cell(table: ItemTable) -> Cell:
@@ -181,22 +180,17 @@ def _cell(table: ItemTable) -> Cell:
 def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -> None:
     about = table.metadata
     known = items.setdefault(data, Items(table.item, table.subtask, table.task_type, about["data_sha256"]))
-    same = known.sha256 == about["data_sha256"] and len(known.item) == len(table)
-    if not same or (known.item != table.item).any():
-        model = f"the {about['objective']} model of {about['backbone']}, seed {about['seed']},"
+    if known.sha256 != about["data_sha256"] or not np.array_equal(known.item, table.item):
         raise RequestError(
-            f"tables of {model} under {about['condition']} hold other items of {data} than those of another model or "
-            "condition; run tension_lens.study on the same items, or report on each study by itself"
+            f"tables of {_name(about)} under {about['condition']} hold other items of {data} than those of another "
+            "model or condition; run tension_lens.study on the same items, or report on each study by itself"
         )
 
 
 def _scores(tables: dict[str, dict[Condition, ItemTable]]) -> Iterator[dict[str, Any]]:
     """The score rows of every condition of one model."""
-    conditions: dict[Condition, dict[str, ItemTable]] = {}
-    for data, by_condition in tables.items():
-        for condition, table in by_condition.items():
-            conditions.setdefault(condition, {})[data] = table
-    for by_data in conditions.values():
+    for condition in dict.fromkeys(condition for by_condition in tables.values() for condition in by_condition):
+        by_data = {data: found[condition] for data, found in tables.items() if condition in found}
         metadata = next(iter(by_data.values())).metadata
         labels = {name: metadata[name] for name in (*IDENTITY, *ABOUT)}
         for row in score_rows(by_data):
@@ -204,42 +198,33 @@ def _scores(tables: dict[str, dict[Condition, ItemTable]]) -> Iterator[dict[str,
 
 
 def _distributions(by_condition: dict[Condition, ItemTable]) -> Iterator[dict[str, Any]]:
-    """Rewards of the intact model and under each set's ablation, on one grid per pair; controls are left out."""
+    """Rewards of the intact model and with each set ablated, on the same bins; controls are left out."""
     intact = by_condition.get(Condition())
-    if intact is None:
-        return
     for condition, table in by_condition.items():
-        if condition.is_intact or condition.is_control:
+        if intact is None or condition.is_intact or condition.is_control:
             continue
         shift = score_shift(intact, table)
         labels = {key: table.metadata[key] for key in (*IDENTITY, "data", "condition", "set", "ablation")}
-        for when, scores in (("before", shift.before), ("after", shift.after)):
-            yield from _distribution_rows({**labels, "when": when}, scores, shift.edges)
-
-
-def _distribution_rows(
-    labels: dict[str, Any], scores: Scores, edges: Float[np.ndarray, " edge"]
-) -> Iterator[dict[str, Any]]:
-    for side in ("chosen", "rejected"):
-        one = getattr(scores, side)
-        quantiles = {f"q{100 * share:02.0f}": value for share, value in one.quantiles.items()}
-        histogram = {"edges": edges, "density": one.density}
-        yield {**labels, "side": side, **asdict(one.moments), **quantiles, "auc": scores.auc, **histogram}
+        for when in ("before", "after"):
+            scores = getattr(shift, when)
+            for side in SIDES:
+                one = getattr(scores, side)
+                quantiles = {f"q{100 * share:02.0f}": value for share, value in one.quantiles.items()}
+                about = {**labels, "when": when, "side": side, **asdict(one.moments), **quantiles, "auc": scores.auc}
+                yield {**about, "edges": shift.edges, "density": one.density}
 
 
 def _gaps(cells: dict[CellKey, Cell], data: list[str]) -> Iterator[dict[str, str]]:
     """The cells that are missing from the grid of every model, data spec and condition of an objective."""
-    seeds = sorted({(backbone, seed) for backbone, seed, *_ in cells})
-    for backbone, seed in seeds:
-        for objective in OBJECTIVES:
-            wanted = dict.fromkeys(condition for _, _, one, _, condition in cells if one == objective)
-            have = {key[3:] for key in cells if key[:3] == (backbone, seed, objective)}
-            for spec in data:
-                present = [condition for condition in wanted if (spec, condition) in have]
-                about = {"backbone": backbone, "seed": seed, "objective": objective, "data": spec}
-                if not present:
-                    why = "no table of this data" if have else "no model of this objective"
-                    yield {**about, "condition": "every", "why": why}
-                for condition in wanted if present else ():
-                    if condition not in present:
-                        yield {**about, "condition": condition.label, "why": "no table of this condition"}
+    models = sorted({(backbone, seed) for backbone, seed, *_ in cells})
+    for backbone, seed, objective in ((*model, objective) for model in models for objective in OBJECTIVES):
+        wanted = dict.fromkeys(condition for _, _, one, _, condition in cells if one == objective)
+        have = {key[3:] for key in cells if key[:3] == (backbone, seed, objective)}
+        for spec in data:
+            missing = [condition.label for condition in wanted if (spec, condition) not in have]
+            why = "no table of this condition"
+            if len(missing) == len(wanted):
+                missing, why = ["every"], "no table of this data" if have else "no model of this objective"
+            about = {"backbone": backbone, "seed": seed, "objective": objective, "data": spec}
+            for condition in missing:
+                yield {**about, "condition": condition, "why": why}

@@ -1,8 +1,8 @@
-"""Write every table of a study: scores by rule, effects of each set beside its controls, what the mixed model keeps.
+"""Write all tables of a study: scores by rule, effects of each set next to its controls, retention of the mixed model.
 
-Reads what tension_lens.study wrote and no model. Writes to --out conditions.csv (every set × sub-task with interval and
-controls), scores.csv, effects.csv, retention.csv, margins.csv, distributions.csv, seeds.csv, gaps.csv, flips.parquet;
-and with --runs rmsd.csv and overlap.csv.
+Reads the output of tension_lens.study and no model. Writes to --out conditions.csv (every set × sub-task with interval
+and controls), scores.csv, effects.csv, retention.csv, margins.csv, distributions.csv, seeds.csv, gaps.csv,
+flips.parquet; and with --runs rmsd.csv and overlap.csv.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tension_lens.errors import RequestError
 
 @dataclass(frozen=True, kw_only=True)
 class TablesConfig:
-    """What to read and where to write."""
+    """Input and output of analysis.tables."""
 
     study: Path
     """Folder that tension_lens.study wrote."""
@@ -31,7 +31,7 @@ class TablesConfig:
     runs: list[Path] = field(default_factory=list)
     """Folders with scores/ and sets/, for the tables about neurons."""
     statistic: str = "mean_abs"
-    """Of the scores, for rmsd.csv."""
+    """Statistic of the scores for rmsd.csv."""
 
 
 def run(config: TablesConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every table of a study."""
+"""All tables of a study."""
 
 import pandas as pd
 
@@ -10,10 +10,10 @@ SCORE_KEYS = ["backbone", "objective", "data", "condition", "set", "ablation", "
 
 
 def tables_of(study: Study) -> dict[str, pd.DataFrame]:
-    """Every table of a study by its name."""
+    """All tables of a study, by name."""
     every = effects(study)
     scores = pd.DataFrame(study.scores)
-    # A checkpoint that is not of this package may not say its seed; it is no part of a mean over seeds.
+    # A checkpoint from elsewhere may have no seed; means over seeds exclude it.
     seeds = sorted({cell.seed for cell in study.cells.values() if cell.seed.isdigit()}, key=int)
     of_sets = scores[(scores["control"] == "") & scores["seed"].isin(seeds)]
     return {

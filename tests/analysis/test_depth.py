@@ -1,10 +1,9 @@
-"""The depth figure: its numbers by hand, and the page in a real browser without a network."""
+"""The depth figure: its numbers by hand, and its page in a browser without a network."""
 
 import shutil
 import subprocess
 import sys
 
-import pandas as pd
 import pytest
 
 from analysis.depth import DepthConfig, run
@@ -17,49 +16,38 @@ HELPFUL = NeuronSet.of("helpful", "post", (6, 10), [(0, 1), (4, 2), (5, 3), (5, 
 HARMLESS = NeuronSet.of("harmless", "post", (6, 10), [(2, 0), (3, 9)])
 
 
-def test_the_shares_of_each_third_are_those_counted_by_hand():
-    table = depth_table([HELPFUL, HARMLESS]).set_index(["set", "bucket"])
-    assert table["share"].to_dict() == {
-        ("helpful", "early"): 0.25,
-        ("helpful", "middle"): 0.0,
-        ("helpful", "late"): 0.75,
-        ("harmless", "early"): 0.0,
-        ("harmless", "middle"): 1.0,
-        ("harmless", "late"): 0.0,
-    }
+def test_the_figure_has_the_shares_of_the_table_next_to_the_uniform_share():
+    table = depth_table([HELPFUL, HARMLESS])
+    assert table["share"].tolist() == [0.25, 0, 0.75, 0, 1, 0]
     assert table["uniform"].tolist() == pytest.approx([1 / 3] * 6)
-
-
-def test_the_figure_shows_the_numbers_of_the_table_beside_the_uniform_share():
-    figure = depth_figure([HELPFUL, HARMLESS])
+    figure = depth_figure([HELPFUL, HARMLESS], meta={"backbone": "tiny"})
     bars = {trace.name: list(trace.y) for trace in figure.data if trace.name}
-    assert bars["helpful"] == [25, 0, 75]
-    assert bars["harmless"] == [0, 100, 0]
+    assert (bars["helpful"], bars["harmless"]) == ([25, 0, 75], [0, 100, 0])
     assert bars["uniform"] == pytest.approx([100 / 3] * 3)
     histogram = next(trace for trace in figure.data if trace.customdata is not None)
     assert list(histogram.customdata) == [1, 0, 0, 0, 1, 2]
+    assert all(trace.meta == {"backbone": "tiny"} for trace in figure.data)
 
 
-def test_an_empty_set_is_drawn_without_inventing_a_share():
-    table = depth_table([NeuronSet.of("shared", "post", (6, 10), [])])
-    assert pd.isna(table["share"]).all()
+def test_an_empty_set_has_no_share():
+    assert depth_table([NeuronSet.of("shared", "post", (6, 10), [])])["share"].isna().all()
 
 
-def test_sets_of_different_networks_or_of_one_name_are_refused():
-    with pytest.raises(RequestError, match="layers"):
-        depth_figure([HELPFUL, NeuronSet.of("mixed", "post", (5, 10), [])])
-    with pytest.raises(RequestError, match="different names"):
-        depth_figure([HELPFUL, HELPFUL])
-    with pytest.raises(RequestError, match="at least one"):
-        depth_figure([])
+@pytest.mark.parametrize("sets", [[], [HELPFUL, HELPFUL], [HELPFUL, NeuronSet.of("mixed", "post", (5, 10), [])]])
+def test_sets_of_different_networks_or_of_one_name_are_refused(sets):
+    with pytest.raises(RequestError):
+        depth_figure(sets)
 
 
-def test_figures_are_drawn_without_torch():
-    code = "import sys; sys.modules['torch'] = None; import analysis.depth; print('drawn')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "drawn"
+def test_figures_need_no_torch_and_their_package_no_plotly():
+    code = "import sys; sys.modules['torch'] = None; import analysis.figures; print('plotly' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import analysis.depth"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
 
 
+@pytest.mark.browser
 def test_the_page_draws_itself_in_a_browser_with_no_network(tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
@@ -72,14 +60,8 @@ def test_the_page_draws_itself_in_a_browser_with_no_network(tmp_path):
     more = (
         f"--disable-component-update --disable-sync --virtual-time-budget=5000 --user-data-dir={tmp_path / 'profile'}"
     )
-    nowhere = "--host-resolver-rules=MAP * ~NOTFOUND"
-    done = subprocess.run(
-        [browser, *flags.split(), *more.split(), nowhere, "--dump-dom", page.as_uri()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    command = [browser, *flags.split(), *more.split(), "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"]
+    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=120)
     assert 'class="main-svg"' in done.stdout
     assert "helpful: 4 neurons, by layer" in done.stdout
     assert done.stdout.count('class="point"') >= 3 * 3 + 2 * 6

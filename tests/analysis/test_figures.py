@@ -1,51 +1,56 @@
-"""Figures show what the tables say: every number by hand or against the table, areas against an integral."""
+"""Figures show the numbers of their tables, checked by hand; areas are checked against an integral."""
 
 import dataclasses
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parts_figures import choices, points, require_well_made, rows_of, score_rows, sweep_rows, variant_rows
-from parts_items import of_margins
+from parts_figures import (
+    SWEEP,
+    choices,
+    judged,
+    neuron_scores,
+    points,
+    require_well_made,
+    rows_of,
+    score_rows,
+    variant_rows,
+)
 from parts_study import DATA, write_study
 
 from analysis.figures import style
 from analysis.figures.ablation import effects_caption, effects_figure
 from analysis.figures.accuracy import subtask_caption, subtask_figure, training_caption, training_figure
 from analysis.figures.frame import meta_of
-from analysis.figures.layers import depth_figure
-from analysis.figures.neurons import depth_by_model_figure, rmsd_caption, rmsd_figure
-from analysis.figures.overlap import circles_of, lens_area, overlap_caption, overlap_figure, partition_figure
+from analysis.figures.neurons import depth_by_model_figure, depth_caption, rmsd_figure
+from analysis.figures.overlap import (
+    circles_of,
+    lens_area,
+    overlap_caption,
+    overlap_figure,
+    partition_caption,
+    partition_figure,
+)
 from analysis.figures.pooling import interval_words, pool
 from analysis.figures.rewards import density_caption, density_figure, merged
 from analysis.figures.sweeps import sweep_caption, sweep_figure
 from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
 from analysis.figures.variants import variants_caption, variants_figure
+from analysis.results.scores import STRICT
 from analysis.results.study import read_study
 from analysis.tables.effects import condition_table, effects
 from analysis.tables.neurons import rmsd_table
 from analysis.tables.retention import margin_table, retention_table
 from tension_lens.artifacts.layout import RunFolder
-from tension_lens.constants import SIDES, STATISTICS
 from tension_lens.errors import RequestError
 from tension_lens.neurons.overlap import overlap
-from tension_lens.neurons.scores import NeuronScores
+from tension_lens.neurons.selectors import SELECTORS
 from tension_lens.neurons.sets import NeuronSet, partition
 
 WHO = {"backbone": "tiny", "seed": "0"}
-SUBTASKS = ["helpful-base"] * 8 + ["harmless-base"] * 12
-
-
-def judged(pattern):
-    """Margins of 2 where the pattern has a 1 and of −1 where it has a 0, 8 helpful items and 12 harmless ones."""
-    return of_margins([2.0 if mark == "1" else -1.0 for mark in pattern if mark != " "], SUBTASKS)
-
-
 CELLS = {
     ("helpful", "baseline"): judged("11111100 100011110000"),
     ("harmless", "baseline"): judged("11000000 111011110000"),
@@ -138,17 +143,14 @@ def test_a_mean_says_of_whom_it_is():
     # z has no value, so the mean is not over it.
     assert meta_of(found) == {"over": {"backbone": ["x", "y"], "seed": ["0", "1"]}}
     assert meta_of(found, ["data"]) == {}
-    alone = [meta_of(row) for _, row in pool(models(values), "m", ["k", "backbone"]).groupby("backbone")]
-    assert alone == [{"backbone": "x", "over": {"seed": ["0", "1"]}}, {"backbone": "y", "seed": "0"}]
+    each = pool(models(values), "m", ["k", "backbone"])
+    assert each["value"].tolist() == pytest.approx([0.2, 0.6])
+    assert [meta_of(row) for _, row in each.groupby("backbone")] == [
+        {"backbone": "x", "over": {"seed": ["0", "1"]}},
+        {"backbone": "y", "seed": "0"},
+    ]
     same_seed = pool(models({("x", "0"): 0.1, ("y", "0"): 0.6}), "m", ["k"])
     assert meta_of(same_seed) == {"seed": "0", "over": {"backbone": ["x", "y"]}}
-
-
-def test_backbones_by_themselves():
-    values = {("x", "0"): 0.1, ("x", "1"): 0.3, ("y", "0"): 0.6}
-    found = pool(models(values), "m", ["k", "backbone"]).set_index("backbone")
-    assert found["value"].to_dict() == pytest.approx({"x": 0.2, "y": 0.6})
-    assert found["seed"].to_dict() == {"x": "", "y": "0"}
 
 
 # --- accuracy
@@ -175,16 +177,10 @@ def test_the_radar_has_the_accuracies_of_the_table_and_gaps_where_it_has_none():
 
 def test_the_radars_menu_holds_everyone_families_and_backbones():
     values = {"gpt2-small": (0.5, 0.6), "gpt2-large": (0.7, 0.7), "smollm2-135m": (0.9, 0.9)}
-    cells = {
-        (backbone, str(seed), "mixed", axis): (value, value - 0.1, value + 0.1)
-        for backbone, seeds in values.items()
-        for seed, value in enumerate(seeds)
-        for axis in AXES
-    }
+    models = [(name, str(seed), value) for name, seeds in values.items() for seed, value in enumerate(seeds)]
+    cells = {(name, seed, "mixed", axis): (value, 0.1, 1.0) for name, seed, value in models for axis in AXES}
     figure = subtask_figure(score_rows(cells), "helpful")
-    shown = {
-        label: next(trace for trace in traces if trace.name == "mixed") for label, traces in choices(figure).items()
-    }
+    shown = {label: {one.name: one for one in traces}["mixed"] for label, traces in choices(figure).items()}
     # The family of one backbone would say what the backbone does.
     assert list(shown) == ["all 3 backbones", "family gpt2", *values]
     # Backbones have 0.55, 0.7 and 0.9.
@@ -197,45 +193,27 @@ def test_the_radars_menu_holds_everyone_families_and_backbones():
     assert shown["all 3 backbones"].meta == {"over": {"backbone": list(values), "seed": seeds}}
     assert shown["family gpt2"].meta == {"over": {"backbone": ["gpt2-small", "gpt2-large"], "seed": seeds}}
     assert shown["gpt2-small"].meta == {"backbone": "gpt2-small", "over": {"seed": seeds}}
-    assert all("random rewards" in {trace.name for trace in traces} for traces in choices(figure).values())
 
 
-def test_two_sub_tasks_are_dots_with_intervals():
+def test_two_sub_tasks_are_dots_of_intact_models_under_the_papers_rule_if_it_has_any():
     cells = {("tiny", "0", "helpful", axis): (0.5, 0.4, 0.7) for axis in AXES[:2]}
-    figure = subtask_figure(score_rows(cells, rule="every chosen above every rejected"), "helpful")
+    paper, strict = score_rows(cells), score_rows(cells, rule=STRICT).assign(subtask="helpful-base")
+    ablated = paper.assign(condition="shared", set="shared", accuracy=0.1)
+    figure = subtask_figure(pd.concat([ablated, paper, strict]), "helpful")
     require_well_made(figure)
     assert points(figure, name="helpful") == {axis: (50, pytest.approx(40), pytest.approx(70)) for axis in AXES[:2]}
     assert {place: x for place, (x, *_) in points(figure, name="random rewards").items()} == {"Chat": 50, "Focus": 50}
-
-
-def test_the_strict_rule_stands_in_only_where_the_papers_has_nothing():
-    strict = {("tiny", "0", "helpful", "helpful-base"): (0.1, 0.0, 0.2)}
-    paper = {("tiny", "0", "helpful", "Chat"): (0.5, 0.4, 0.6)}
-    both = pd.concat([score_rows(paper), score_rows(strict, rule="every chosen above every rejected")])
-    assert set(points(subtask_figure(both, "helpful"), name="helpful")) == {"Chat"}
-    assert "paper's rule" in subtask_caption(both, "helpful")
-    alone = both[both["rule"] != "paper"]
-    assert set(points(subtask_figure(alone, "helpful"), name="helpful")) == {"helpful-base"}
-    assert "strict rule" in subtask_caption(alone, "helpful")
-    with pytest.raises(RequestError, match="no intact model is scored on harmless"):
-        subtask_figure(both, "harmless")
-
-
-def test_an_ablated_model_is_not_taken_for_the_intact_one():
-    rows = score_rows({("tiny", "0", "helpful", "Chat"): (0.5, 0.4, 0.6)})
-    off = score_rows({("tiny", "0", "helpful", "Chat"): (0.1, 0.0, 0.2)}).assign(condition="shared")
-    figure = subtask_figure(pd.concat([rows, off]), "helpful")
-    assert points(figure, name="helpful")["Chat"][0] == 50
+    of_data = subtask_figure(strict.drop_duplicates("subtask"), "helpful")
+    assert set(points(of_data, name="helpful")) == {"helpful-base"}
+    assert subtask_caption(paper, "helpful") != subtask_caption(strict, "helpful")
+    with pytest.raises(RequestError, match="harmless"):
+        subtask_figure(paper, "harmless")
 
 
 def test_held_out_accuracies_have_their_intervals_and_the_line_of_chance():
-    base = {"run": "a", "backbone": "tiny", "data": "sample", "n": 400}
-    rows = [
-        {**base, "seed": 0, "objective": "helpful", "accuracy": 0.6, "low": 0.55, "high": 0.64},
-        {**base, "seed": 1, "objective": "helpful", "accuracy": 0.52, "low": 0.47, "high": 0.57},
-        {**base, "seed": 1, "objective": "mixed", "accuracy": 0.55, "low": 0.51, "high": 0.59},
-    ]
-    training = pd.DataFrame(rows)
+    rows = [(0, "helpful", 0.6, 0.55, 0.64), (1, "helpful", 0.52, 0.47, 0.57), (1, "mixed", 0.55, 0.51, 0.59)]
+    training = pd.DataFrame(rows, columns=["seed", "objective", "accuracy", "low", "high"])
+    training = training.assign(run="a", backbone="tiny", data="sample", n=400)
     figure = training_figure(training)
     require_well_made(figure)
     place = "tiny, seed\N{NO-BREAK SPACE}{}"
@@ -245,9 +223,7 @@ def test_held_out_accuracies_have_their_intervals_and_the_line_of_chance():
     assert set(points(figure, name="mixed")) == {place.format(1)}
     assert figure.layout.shapes[0].x0 == figure.layout.shapes[0].x1 == 50
     assert [trace.meta for trace in figure.data if trace.name == "mixed"] == [{"backbone": "tiny", "seed": "1"}]
-    caption = training_caption(training)
-    assert "n = 400 pairs" in caption
-    assert "1 of 3 intervals reach down" in caption
+    assert "n = 400 pairs" in training_caption(training) and "1 of 3 intervals" in training_caption(training)
 
 
 # --- tension
@@ -266,14 +242,11 @@ def test_retention_shows_shares_intervals_and_controls_of_the_table(one):
     # Helpful right: items 0-5 and 8, 12-15; of these eleven the intact mixed model keeps 0-3, 8 and 12-15: nine.
     assert points(figure, name="helpful")["intact"][0] == pytest.approx(100 * 9 / 11, rel=1e-3)
     controls = [trace for trace in figure.data if trace.name == "random controls"]
-    assert len(controls) == 3
     assert all(trace.meta == {**WHO, "data": DATA, "condition": "shared"} for trace in controls)
     shares = [found.loc["combined", f"shared.uniform-{draw}"]["share"] for draw in (0, 1)]
     middle = controls[0].x[0]
     ends = [middle - controls[0].error_x.arrayminus[0], middle + controls[0].error_x.array[0]]
     assert [*ends, middle] == pytest.approx([100 * min(shares), 100 * max(shares), 50 * sum(shares)], rel=1e-3)
-    assert "Tables 11 and 12" in retention_caption(table)
-    assert "No random controls" in retention_caption(table[table["control"] == ""])
 
 
 def test_retention_that_has_no_denominator_is_absent(one):
@@ -316,8 +289,6 @@ def test_margins_show_the_differences_of_the_table(one):
             row = found.loc[reference, "baseline"]
             drawn = points(figure, name=f"against {reference}")["intact"]
             assert drawn == pytest.approx([row["difference"], row["low"], row["high"]], rel=1e-3, abs=1e-4)
-    assert "standard deviations" in margins_caption(table)
-    assert "own units of reward" in margins_caption(table, "raw")
 
 
 # --- ablation
@@ -343,10 +314,6 @@ def test_effects_show_differences_tests_and_controls_of_the_table(one):
         "helpful-base": pytest.approx((-12.5, -25, 0), abs=0.01),
         "harmless-base": pytest.approx((-8.333, -16.67, 0), abs=0.01),
     }
-    names = {trace.name for trace in figure.data}
-    assert names == {"shared set", "random, uniform"}
-    assert "uniform" in effects_caption(table)
-    assert "No random controls" in effects_caption(table.drop(columns=[c for c in table if "uniform" in c]))
 
 
 def test_effects_of_many_models_mark_what_most_of_them_show(many):
@@ -375,18 +342,6 @@ def test_the_menu_of_effects_holds_sets_of_the_mixed_model_first(one):
     assert colours == {"shared set": style.COLOURS["shared"], "own set": style.COLOURS["helpful"]}
 
 
-SWEEP = sweep_rows(
-    [
-        ("intact", 0, 0, 0.7, 0.65, 0.75),
-        ("mean_abs", 10, 0, 0.6, 0.5, 0.7),
-        ("mean_abs", 5, 0, 0.65, 0.6, 0.7),
-        ("random", 5, 0, 0.7, 0.6, 0.8),
-        ("random", 5, 1, 0.66, 0.6, 0.8),
-        ("random", 10, 0, 0.6, 0.5, 0.7),
-    ]
-)
-
-
 def test_the_sweep_shows_each_selector_the_random_draws_and_the_intact_model():
     figure = sweep_figure(SWEEP)
     require_well_made(figure)
@@ -400,11 +355,9 @@ def test_the_sweep_shows_each_selector_the_random_draws_and_the_intact_model():
     intact = [(trace.line.dash, *trace.y) for trace in figure.data if trace.name == "intact"]
     assert intact == [("solid", 70, 70), ("dot", 65, 65), ("dot", 75, 75)]
     assert all(trace.meta == {**WHO, "data": "sample:mixed:test"} for trace in figure.data)
-    assert "2 draws" in sweep_caption(SWEEP)
-    assert "No random neurons" in sweep_caption(SWEEP[SWEEP["selector"] != "random"])
 
 
-def test_sweeps_of_several_models_are_chosen_by_what_tells_them_apart():
+def test_the_menu_of_sweeps_names_models_by_what_differs():
     other = SWEEP.assign(objective="helpful")
     assert list(choices(sweep_figure(pd.concat([SWEEP, other])))) == ["tiny, mixed", "tiny, helpful"]
     again = SWEEP.assign(run="other/sweep")
@@ -418,21 +371,14 @@ def test_variants_show_differences_of_the_table_and_the_span_of_random_sets():
     figure = variants_figure(variant_rows())
     require_well_made(figure)
     helpful = points(figure, name="helpful model")
-    assert helpful["signed mean"] == pytest.approx((-3.0, -6.0, 0.0))
-    assert helpful["clamped, at or above the percentile"] == pytest.approx((2.0, -2.0, 6.0))
-    assert set(helpful) == {
-        "signed mean",
-        "ranked at the gate",
-        "at or above the percentile",
-        "clamped, at or above the percentile",
-    }
-    # The diamond is the one difference with p below 0.05.
+    expected = [(-3.0, -6.0, 0.0), (1.0, -2.0, 4.0), (0.0, -1.0, 1.0), (2.0, -2.0, 6.0)]
+    assert list(helpful.values()) == [pytest.approx(one) for one in expected]
+    # Only one difference has p < 0.05.
     symbols = {trace.name: list(trace.marker.symbol) for trace in figure.data if "model" in trace.name}
     assert symbols == {"helpful model": ["circle"] * 4, "harmless model": ["diamond", "circle", "circle", "circle"]}
     random = [trace for trace in figure.data if trace.name == "random neurons"]
     assert [trace.x[0] for trace in random] == pytest.approx([0.5, 1.0])
     assert random[0].error_x.array[0] == pytest.approx(1.5) and random[0].error_x.arrayminus[0] == pytest.approx(1.5)
-    assert "n = 400 items" in variants_caption(variant_rows())
 
 
 def test_densities_are_those_of_the_study_before_and_after(one):
@@ -453,7 +399,6 @@ def test_densities_are_those_of_the_study_before_and_after(one):
         assert sum(trace.y) * trace.dx == pytest.approx(1, rel=1e-3)
         assert trace.y[-1] == 0
         assert trace.meta == {**WHO, "condition": "shared", "data": DATA}
-    assert "n = 20 responses" in density_caption(table)
 
 
 @given(st.lists(st.floats(0, 10), min_size=60, max_size=60), st.integers(1, 10_000))
@@ -473,23 +418,20 @@ def test_densities_of_single_objective_models_are_of_their_own_set(many):
     ]
     assert {trace.meta["seed"] for trace in figure.data} == {"0"}
     assert list(choices(figure)) == [f"small, {DATA}", f"tiny, {DATA}"]
-    assert "first seed" in density_caption(table)
 
 
 # --- neurons
 
 
 def test_rmsd_by_layer_is_the_tables(tmp_path):
-    values = {f"{side}/{name}": np.full((2, 3), 1.0, np.float32) for side in SIDES for name in STATISTICS}
-    values["rejected/mean_abs"] = np.float32([[1, 2, 1], [1, 1, 1]])
-    NeuronScores(values, "post", "all", {}).save(tmp_path / "tiny" / "scores" / "helpful")
+    scores = neuron_scores([[1, 1, 1], [1, 1, 1]], [[1, 2, 1], [1, 1, 1]])
+    scores.save(tmp_path / "tiny" / "scores" / "helpful")
     table = rmsd_table({"tiny": RunFolder(tmp_path / "tiny")}, "mean_abs")
     figure = rmsd_figure(table)
     require_well_made(figure)
     (drawn,) = figure.data
     # One of three neurons of layer 0 differs by 1: √(1/3).
     assert (list(drawn.x), list(drawn.y)) == ([0, 1], [0.5774, 0])
-    assert "mean_abs" in rmsd_caption(table)
     named = pd.concat([table.assign(backbone="a", seed="0"), table.assign(runs="other", backbone="b", seed="0")])
     shown = choices(rmsd_figure(named))
     assert {name: traces[0].meta for name, traces in shown.items()} == {
@@ -527,20 +469,15 @@ def test_depth_of_several_models_is_a_mean_beside_each_and_the_uniform_share():
     dots = {trace.meta["backbone"]: list(trace.y) for trace in figure.data if trace.type == "scatter"}
     assert dots == {"x": [50, 25, 25], "y": [50, 0, 50]}
     assert "mixed" not in bars
-    with pytest.raises(RequestError, match="no run folder has"):
+    with pytest.raises(RequestError):
         depth_by_model_figure({"a": {}})
 
 
-def test_an_empty_set_has_no_depth():
+def test_empty_sets_have_no_depth_and_no_circle():
     figure = depth_by_model_figure({"a": {"helpful": NeuronSet.of("helpful", "post", SHAPE, [])}})
     assert list(figure.data[0].y) == [None] * 3
-
-
-def test_the_depth_figure_of_one_model_says_whose_it_is():
-    figure = depth_figure([HELPFUL, HARMLESS], meta=WHO)
-    assert all(trace.meta == WHO for trace in figure.data)
-    assert figure.layout.title.text is None
-    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
+    empty = {"left_neurons": 0, "right_neurons": 0, "intersection": 0, "union": 0, "jaccard": float("nan")}
+    assert len(overlap_figure(overlaps(**empty)).data) == 3
 
 
 def overlaps(**more):
@@ -563,7 +500,6 @@ def test_circles_have_the_areas_of_the_counts(left, right, share):
     assert math.pi * circles.right**2 == pytest.approx(right)
     found = common_area(circles.left, circles.right, circles.distance)
     assert found == pytest.approx(intersection, rel=1e-3, abs=1e-3 * min(left, right))
-    assert circles.common == pytest.approx(intersection, abs=1e-6 * min(left, right))
 
 
 def test_the_lens_of_unit_circles_one_apart():
@@ -602,12 +538,6 @@ def test_the_overlap_is_written_with_jaccard_and_chance():
     assert "Jaccard 0.286" in words
     assert f"by chance {table['expected_jaccard'].iloc[0]:.3f}" in words
     assert [trace.showlegend for trace in figure.data] == [True, True, False]
-    assert "184,320" in overlap_caption(table)
-
-
-def test_empty_sets_are_drawn_without_a_failure():
-    empty = {"left_neurons": 0, "right_neurons": 0, "intersection": 0, "union": 0, "jaccard": float("nan")}
-    assert len(overlap_figure(overlaps(**empty)).data) == 3
 
 
 def test_the_partition_is_to_scale_beside_chance():
@@ -641,31 +571,40 @@ def contrast(one, other):
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_objectives_and_sets_keep_the_colours_of_okabe_and_ito():
-    named = {name: style.COLOURS[name] for name in ("helpful", "harmless", "mixed")}
-    assert named == {"helpful": "#0072B2", "harmless": "#D55E00", "mixed": "#009E73"}
-    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
-
-
 def test_selectors_differ_in_colour_and_look_and_show_on_light_and_dark_pages():
     looks = style.SELECTOR_LOOKS
-    assert (
-        len({colour for colour, *_ in looks.values()}) == len({symbol for *_, symbol in looks.values()}) == len(looks)
-    )
-    assert not {colour for colour, *_ in looks.values()} & set(style.COLOURS.values())
-    lines = {colour for colour, *_ in looks.values()} | set(style.SIDE_COLOURS.values()) | {style.GREY}
+    assert set(looks) == set(SELECTORS)
+    colours = {colour for colour, *_ in looks.values()}
+    assert len(colours) == len({symbol for *_, symbol in looks.values()}) == len(looks)
+    assert not colours & set(style.COLOURS.values())
+    lines = colours | set(style.SIDE_COLOURS.values()) | {style.GREY}
     for colour in lines | {style.COLOURS[name] for name in ("helpful", "harmless", "mixed", "shared")}:
         assert contrast(colour, "#ffffff") >= 2.9
         assert contrast(colour, "#16181b") >= 2.9
 
 
-def test_every_selector_has_a_look():
-    from tension_lens.neurons.selectors import SELECTORS
-
-    assert set(style.SELECTOR_LOOKS) == set(SELECTORS)
+# --- captions
 
 
-def test_figures_need_no_torch_and_load_plotly_only_to_draw():
-    code = "import sys; sys.modules['torch'] = None; import analysis.figures; print('plotly' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+def test_captions_have_n_and_say_when_controls_are_missing(one):
+    conditions, retention = condition_table(effects(one), one), retention_table(one)
+    without = {
+        effects_caption: conditions.drop(columns=[name for name in conditions if "uniform" in name]),
+        retention_caption: retention[retention["control"] == ""],
+        sweep_caption: SWEEP[SWEEP["selector"] != "random"],
+    }
+    with_controls = {effects_caption: conditions, retention_caption: retention, sweep_caption: SWEEP}
+    for caption, table in with_controls.items():
+        assert "Grey" in caption(table) and "Grey" not in caption(without[caption])
+    distributions = pd.DataFrame(one.distributions)
+    counts = {
+        effects_caption(conditions): "n = 8 to 12",
+        sweep_caption(SWEEP): "n = 200 items",
+        variants_caption(variant_rows()): "n = 400 items",
+        density_caption(distributions): "n = 20 responses",
+        overlap_caption(overlaps()): "n = 4 to 5 neurons",
+        partition_caption({"tiny": PARTED}): "n = 2 to 3 neurons",
+        depth_caption({"tiny": PARTED}): "n = 4 to 5 neurons",
+    }
+    assert all(n in caption for caption, n in counts.items())
+    assert margins_caption(margin_table(one)) != margins_caption(margin_table(one), "raw")

@@ -1,16 +1,15 @@
-"""Results are found wherever they lie below a folder, and other records beside them are no study."""
+"""Results are found anywhere below a folder; inconsistent, damaged and missing results are refused."""
 
 import json
 import shutil
 
 import pytest
-from parts_items import of_margins
+from parts_items import item_table, of_margins
 from parts_study import DATA, write_study
 
 from analysis.results.folder import read_results
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
-from tension_lens.metrics.ragged import Ragged
 from tension_lens.neurons.conditions import intact
 from tension_lens.neurons.sets import NeuronSet
 
@@ -89,14 +88,9 @@ def test_studies_of_two_families_are_read_as_one(run):
 
 
 def test_a_model_studied_on_other_data_elsewhere_is_scored_as_one_model(tmp_path):
-    def table(item, subtask, chosen, rejected):
-        rewards = [Ragged.of([one]) for one in (chosen, rejected)]
-        tokens = [Ragged.of([[1] * len(one)]) for one in (chosen, rejected)]
-        return ItemTable.judge([(item, subtask, "helpful")], *rewards, *tokens)
-
     model = ("tiny", 0, "mixed", "baseline")
-    best_of_4 = table("m", "Math", [1.0], [0.0, 0.5, -1.0])
-    styles = table("math/0", "math", [1.0, 2.0, 3.0], [0.0, 5.0, 0.0])
+    best_of_4 = item_table([("m", "Math", [1.0], [0.0, 0.5, -1.0])])
+    styles = item_table([("math/0", "math", [1.0, 2.0, 3.0], [0.0, 5.0, 0.0])])
     write_study(tmp_path / "a" / "study", {model: best_of_4}, data="reward-bench-2:all:test")
     write_study(tmp_path / "b" / "study", {model: styles}, data="rm-bench:all:test")
     found = read_results(tmp_path).study
@@ -111,8 +105,8 @@ def test_a_model_studied_on_other_data_elsewhere_is_scored_as_one_model(tmp_path
 
 def test_a_cell_that_two_studies_hold_is_refused_by_their_names(run):
     shutil.copytree(run / "study", run.parent / "other" / "study")
-    both = r"other/study/tiny-0/mixed/\S+ and \S+/tiny/study/tiny-0/mixed/\S+ both hold the mixed model of tiny, seed 0"
-    with pytest.raises(RequestError, match=rf"{both}, on {DATA} under baseline; keep one of the two"):
+    both = r"other/study/tiny-0/mixed/\S+ and \S+/tiny/study/tiny-0/mixed/\S+ .*mixed model of tiny, seed 0"
+    with pytest.raises(RequestError, match=rf"{both}.* {DATA} .*baseline"):
         read_results(run.parent)
 
 
@@ -122,33 +116,31 @@ def test_one_model_with_other_weights_in_another_study_is_refused(run):
     assert len(read_results(run.parent).study.cells) == 2
     (path,) = other.rglob("shared.parquet")
     ItemTable.load(path).save(path, {"weights_sha256": "another"})
-    weights = "the mixed model of tiny, seed 0, are of different weights"
-    with pytest.raises(RequestError, match=rf"{weights}: \S+/other/\S+ and \S+/tiny/study/\S+; run"):
+    with pytest.raises(RequestError, match=r"mixed model of tiny, seed 0.*weights: \S+/other/\S+ and \S+/tiny/study/"):
         read_results(run.parent)
 
 
 def test_studies_on_other_items_under_one_name_are_refused(run):
     write_study(run.parent / "other" / "study", {("other", 0, "mixed", "baseline"): of_margins([1, -1, 1])})
-    with pytest.raises(RequestError, match=rf"hold other items of {DATA} than .* report on each study by itself"):
+    with pytest.raises(RequestError, match=rf"other items of {DATA}"):
         read_results(run.parent)
 
 
 def test_a_sweep_that_does_not_say_its_model_is_refused(run):
     shutil.rmtree(run / "sweep")
     write_sweep(run / "sweep", {})
-    with pytest.raises(RequestError, match="does not name its model"):
+    with pytest.raises(RequestError, match="model"):
         read_results(run)
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="holds no study"):
-        read_results(tmp_path)
-    with pytest.raises(RequestError, match="is not a folder of runs"):
-        read_results(tmp_path / "nowhere")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(RequestError, match=str(folder)):
+            read_results(folder)
 
 
 def test_a_damaged_record_is_refused_and_not_passed_over(run):
     (record,) = (run / "study").rglob("run.json")
     record.write_text("{")
-    with pytest.raises(RequestError, match="is not JSON"):
+    with pytest.raises(RequestError, match="JSON"):
         read_results(run)

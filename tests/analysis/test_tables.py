@@ -1,11 +1,12 @@
-"""Tables of a study written by hand: every number here was worked out on paper."""
+"""Tables of a small study; every expected number was worked out by hand."""
 
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from parts_items import of_margins
+from parts_figures import judged, neuron_scores
+from parts_items import item_table, of_margins
 from parts_study import DATA, write_study
 from scipy.stats import binom
 
@@ -13,21 +14,8 @@ from analysis.results.study import read_study
 from analysis.tables import __main__ as tables
 from analysis.tables.effects import condition_table, effects, seed_table
 from analysis.tables.retention import flip_table, margin_table, retention_table
-from tension_lens.constants import SIDES, STATISTICS
 from tension_lens.errors import RequestError
-from tension_lens.metrics.item_table import ItemTable
-from tension_lens.metrics.ragged import Ragged
-from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
-
-SUBTASKS = ["helpful-base"] * 8 + ["harmless-base"] * 4
-RIGHT, WRONG = 2.0, -1.0
-
-
-def judged(pattern):
-    """Margins of 2 where the pattern has a 1 and of −1 where it has a 0."""
-    return of_margins([RIGHT if mark == "1" else WRONG for mark in pattern if mark != " "], SUBTASKS)
-
 
 CELLS = {
     ("tiny", 0, "helpful", "baseline"): judged("11111100 1000"),
@@ -67,7 +55,7 @@ def test_effects_are_paired_differences_with_exact_tests(study):
     assert found.loc["shared.layer-0", "intact", "helpful-base"]["family_size"] == 6
 
 
-def test_each_set_stands_beside_its_controls(study):
+def test_each_set_is_next_to_its_controls(study):
     found = condition_table(effects(study), study).set_index("subtask")
     assert list(found.index) == ["helpful-base", "harmless-base"]
     row = found.loc["helpful-base"]
@@ -110,13 +98,8 @@ def test_margins_are_those_of_items_both_get_right(tmp_path):
     found = margin_table(read_study(write_study(tmp_path, cells))).set_index(["task_type", "units"])
     row = found.loc["all", "raw"]
     # Both right: items 0 and 3, margins 1 and 5 against 2 and 10; differences 1 and 5.
-    assert (row["reference"], row["n"], row["reference_mean"], row["mixed_mean"], row["difference"]) == (
-        "helpful",
-        2,
-        3,
-        6,
-        3,
-    )
+    names = ["reference", "n", "reference_mean", "mixed_mean", "difference"]
+    assert row[names].tolist() == ["helpful", 2, 3, 6, 3]
     # sd of (1, 3, −1, 5) is √(20/3), of (2, −1, 4, 10) it is √(64.75/3).
     units = found.loc["all", "standardised"]
     assert units["reference_mean"] == pytest.approx(3 / math.sqrt(20 / 3))
@@ -164,23 +147,15 @@ def test_seeds_become_one_object_and_one_seed_has_no_deviation(tmp_path):
         ("tiny", 932, "mixed", "shared"): judged("11111111 1100"),
     }
     found = read_study(write_study(tmp_path, cells))
-    rows = pd.DataFrame(found.scores)
-    table = seed_table(rows, "accuracy", ["condition", "subtask"], ["0", "247", "932"]).set_index(
-        ["condition", "subtask"]
-    )
+    keys = ["condition", "subtask"]
+    table = seed_table(pd.DataFrame(found.scores), "accuracy", keys, ["0", "247", "932"]).set_index(keys)
     both = table.loc["baseline", "helpful-base"]
     # 4/8 and 6/8: mean 5/8, sd √(2 · (1/8)²).
-    assert (both["mean"], both["sd"], both["seeds"], both["missing"]) == (
-        5 / 8,
-        pytest.approx(math.sqrt(2) / 8),
-        2,
-        "932",
-    )
-    assert (both["seed_0"], both["seed_247"]) == (0.5, 0.75)
+    assert both[["mean", "seeds", "missing", "seed_0", "seed_247"]].tolist() == [5 / 8, 2, "932", 0.5, 0.75]
+    assert both["sd"] == pytest.approx(math.sqrt(2) / 8)
     one = table.loc["shared", "helpful-base"]
-    assert one["mean"] == 1
+    assert (one["mean"], one["missing"]) == (1, "0 247")
     assert pd.isna(one["sd"])
-    assert one["missing"] == "0 247"
     gaps = {(gap["seed"], gap["condition"], gap["why"]) for gap in found.gaps if gap["objective"] == "mixed"}
     missing = "no table of this condition"
     assert gaps == {("0", "shared", missing), ("247", "shared", missing), ("932", "baseline", missing)}
@@ -201,55 +176,31 @@ def test_shuffled_labels_leave_no_effect_after_correction(tmp_path):
     assert expected[0] <= (found["p_value"] < 0.05).sum() <= expected[1]
 
 
-def neuron_scores(shift):
-    values = {f"{side}/{name}": np.full((2, 3), 1.0, np.float32) for side in SIDES for name in STATISTICS}
-    values["chosen/mean_abs"] = np.float32([[1, 2, 3], [1, 1, 1]])
-    values["rejected/mean_abs"] = np.float32([[1, 2, 3 - shift], [1, 1, 1 + shift]])
-    return NeuronScores(values, "post", "all", {})
-
-
 def test_tables_about_neurons_and_the_files_of_the_command(study, tmp_path):
     runs = tmp_path / "tiny"
-    neuron_scores(3).save(runs / "scores" / "helpful")
+    neuron_scores([[1, 2, 3], [1, 1, 1]], [[1, 2, 0], [1, 1, 4]]).save(runs / "scores" / "helpful")
     NeuronSet.of("helpful", "post", (2, 3), [(0, 0), (0, 1)]).save(runs / "sets" / "helpful.json")
     NeuronSet.of("mixed", "post", (2, 3), [(0, 1), (1, 1), (1, 2)]).save(runs / "sets" / "mixed.json")
     folder = write_study(tmp_path / "study", CELLS)
     result = tables.run(tables.TablesConfig(study=folder, out=tmp_path / "out", runs=[runs]))
-    names = {
-        "conditions",
-        "scores",
-        "effects",
-        "retention",
-        "margins",
-        "distributions",
-        "seeds",
-        "gaps",
-        "flips",
-        "rmsd",
-        "overlap",
-    }
-    assert set(result["tables"]) == names
+    of_study = {"conditions", "scores", "effects", "retention", "margins", "distributions", "seeds", "gaps", "flips"}
+    assert set(result["tables"]) == of_study | {"rmsd", "overlap"}
     rmsd = pd.read_csv(tmp_path / "out" / "rmsd.csv").set_index("layer")["rmsd"]
     # Differences 3 and −3 in one neuron of each layer: √(9/3) a layer and over all, and 0 once layers are averaged.
     assert rmsd.to_dict() == pytest.approx(
         {"0": math.sqrt(3), "1": math.sqrt(3), "all layers": math.sqrt(3), "layers averaged first": 0}
     )
-    overlap = pd.read_csv(tmp_path / "out" / "overlap.csv").iloc[0]
-    assert (overlap["left"], overlap["right"], overlap["intersection"], overlap["jaccard"]) == (
-        "helpful",
-        "mixed",
-        1,
-        0.25,
-    )
+    overlap = pd.read_csv(tmp_path / "out" / "overlap.csv")
+    assert overlap[["left", "right", "intersection", "jaccard"]].to_numpy().tolist() == [["helpful", "mixed", 1, 0.25]]
     first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     tables.run(tables.TablesConfig(study=folder, out=tmp_path / "again", runs=[runs]))
     assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == first
 
 
 def test_a_folder_without_tables_is_refused(tmp_path):
-    with pytest.raises(RequestError, match=r"holds no finished tables; run tension_lens\.study first"):
+    with pytest.raises(RequestError, match=r"tension_lens\.study"):
         read_study(tmp_path)
-    with pytest.raises(RequestError, match="has no neuron sets"):
+    with pytest.raises(RequestError, match="--runs"):
         tables.run(tables.TablesConfig(study=tmp_path, out=tmp_path / "out", runs=[tmp_path]))
 
 
@@ -257,17 +208,18 @@ def test_a_table_that_is_of_no_study_is_refused(tmp_path):
     folder = write_study(tmp_path, CELLS)
     target = folder / "tiny-0" / "mixed" / DATA.replace(":", "-") / "shared.parquet"
     judged("11110000 1100").save(target, {"condition": "shared"})
-    with pytest.raises(RequestError, match="does not say its backbone"):
+    with pytest.raises(RequestError, match="backbone"):
         read_study(folder)
 
 
 def test_a_scorer_of_length_gets_rm_bench_easy_right_and_hard_wrong(tmp_path):
     # Concise, detailed and markdown responses are longer and longer on both sides; the reward is the length.
     random = np.random.default_rng(2)
-    lengths = [np.sort(random.choice(np.arange(5, 400), 3, replace=False)) for _ in range(20)]
-    names = [(f"chat/{number}", "chat", "helpful") for number in range(20)]
-    rewards, tokens = (Ragged.of(one.astype(kind).tolist() for one in lengths) for kind in (float, int))
-    cells = {("tiny", 0, "mixed", "baseline"): ItemTable.judge(names, rewards, rewards, tokens, tokens)}
+    lengths = [np.sort(random.choice(np.arange(5, 400), 3, replace=False)).tolist() for _ in range(20)]
+    rows = [
+        (f"chat/{n}", "chat", *[[float(one) for one in of_it]] * 2, of_it, of_it) for n, of_it in enumerate(lengths)
+    ]
+    cells = {("tiny", 0, "mixed", "baseline"): item_table(rows)}
     study = read_study(write_study(tmp_path, cells, data="rm-bench:all:test"))
     found = pd.DataFrame(study.scores).set_index(["rule", "subtask"])
     assert found.loc["RM-Bench easy", "chat"]["accuracy"] == 1
@@ -279,29 +231,13 @@ def test_a_scorer_of_length_gets_rm_bench_easy_right_and_hard_wrong(tmp_path):
     assert found.loc["RM-Bench overall", "RM-Bench"]["missing"] == "code, math, safety-refuse, safety-response"
 
 
-def pair_table(names, margins):
-    """One pair an item, named (item, subtask)."""
-    rows = [(item, subtask, "unknown") for item, subtask in names]
-    ones = Ragged.of([[1]] * len(names))
-    return ItemTable.judge(rows, Ragged.of([[m] for m in margins]), Ragged.of([[0.0]] * len(names)), ones, ones)
-
-
-def test_reward_bench_sections_are_weighted_and_name_what_they_lack(tmp_path):
-    names = [(f"a{i}", "xstest-should-refuse") for i in range(4)] + [(f"b{i}", "donotanswer") for i in range(2)]
-    cells = {("tiny", 0, "mixed", "baseline"): pair_table(names, [1.0, 1, 1, -1, 1, -1])}
-    study = read_study(write_study(tmp_path, cells, data="reward-bench:all:filtered"))
-    row = pd.DataFrame(study.scores).set_index(["rule", "subtask"]).loc["RewardBench section", "Safety"]
-    # 3/4 of xstest-should-refuse weighs 154, 1/2 of donotanswer 136.
-    assert row["accuracy"] == pytest.approx((154 * 0.75 + 136 * 0.5) / 290)
-    assert row["missing"] == "refusals-dangerous, refusals-offensive, xstest-should-respond"
-
-
 def test_ties_come_as_a_composite_without_an_interval(tmp_path):
-    names = [("ref:1", "Ties", "unknown"), ("tied:1", "Ties", "unknown"), ("f", "Factuality", "helpful")]
-    chosen = Ragged.of([[5.0], [5.0, 4.0], [1.0]])
-    rejected = Ragged.of([[1.0], [1.0], [0.0, 1.0, -1.0]])
-    tokens = [Ragged(np.ones(len(one.values), dtype=np.int64), one.offsets) for one in (chosen, rejected)]
-    cells = {("tiny", 0, "mixed", "baseline"): ItemTable.judge(names, chosen, rejected, *tokens)}
+    rows = [
+        ("ref:1", "Ties", [5.0], [1.0]),
+        ("tied:1", "Ties", [5.0, 4.0], [1.0]),
+        ("f", "Factuality", [1.0], [0.0, 1.0, -1.0]),
+    ]
+    cells = {("tiny", 0, "mixed", "baseline"): item_table(rows)}
     study = read_study(write_study(tmp_path, cells, data="reward-bench-2:all:test"))
     found = pd.DataFrame(study.scores).set_index(["rule", "subtask"])
     # spread 1; gaps 4 (ref) and 3 (tied), both above it: A = B = 1, M = tanh(3/1 − 1); both kinds right.
@@ -314,18 +250,16 @@ def test_ties_come_as_a_composite_without_an_interval(tmp_path):
 
 
 def test_two_parts_of_one_benchmark_are_refused(tmp_path):
-    names = [("a", "donotanswer")]
-    cells = {("tiny", 0, "mixed", "baseline"): pair_table(names, [1.0])}
-    write_study(tmp_path, cells, data="reward-bench:all:filtered")
+    cells = {("tiny", 0, "mixed", "baseline"): of_margins([1], ["donotanswer"])}
+    first = read_study(write_study(tmp_path, cells, data="reward-bench:all:filtered"))
+    assert {("RewardBench section", "Safety")} <= {(row["rule"], row["subtask"]) for row in first.scores}
     write_study(tmp_path, cells, data="reward-bench:harmless:filtered")
-    with pytest.raises(RequestError, match="holds reward-bench twice"):
+    with pytest.raises(RequestError, match="reward-bench"):
         read_study(tmp_path)
 
 
 def test_models_that_do_not_say_their_seed_are_in_no_mean_over_seeds(tmp_path):
     folder = write_study(tmp_path / "study", {("tiny", "unknown", "mixed", "baseline"): judged("11110000 1100")})
     tables.run(tables.TablesConfig(study=folder, out=tmp_path / "out"))
-    assert (
-        tmp_path / "out" / "seeds.csv"
-    ).read_text() == "backbone,objective,data,condition,set,ablation,rule,subtask,mean,sd,seeds,missing\n"
-    assert pd.read_csv(tmp_path / "out" / "scores.csv")["seed"].tolist() == ["unknown", "unknown"]
+    assert pd.read_csv(tmp_path / "out" / "seeds.csv").empty
+    assert set(pd.read_csv(tmp_path / "out" / "scores.csv")["seed"]) == {"unknown"}

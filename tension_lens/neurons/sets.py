@@ -71,7 +71,7 @@ class NeuronSet:
             name, site = str(content["name"]), str(content["site"])
             if pairs != sorted(set(pairs)):
                 raise RequestError(f"neuron set {name!r}: neurons must be sorted and unique")
-            return cls.of(name, site, shape, pairs, **dict(content.get("origin", {})))
+            return replace(cls.of(name, site, shape, pairs), origin=dict(content.get("origin", {})))
         except RequestError as error:
             raise RequestError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:

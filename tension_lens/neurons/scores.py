@@ -24,6 +24,10 @@ class NeuronScores:
     metadata: dict[str, str]
     """The file's other metadata: model, hashes of weights and data, counts of tokens and sequences."""
 
+    def __repr__(self) -> str:
+        layers, neurons = self.shape
+        return f"NeuronScores({layers} x {neurons:,} neurons, site {self.site}: {', '.join(self.statistics)})"
+
     @property
     def statistics(self) -> tuple[str, ...]:
         """Names of the statistics that these scores hold."""

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis import figures
     from tension_lens.data.comparisons import Comparison
     from tension_lens.data.datasets import Dataset, load_comparisons
     from tension_lens.metrics.item_table import ItemTable

@@ -9,11 +9,11 @@ from pathlib import Path
 from parts import make_reward_model, save_checkpoint
 from werkzeug.serving import make_server
 
+from analysis.explorer.answering import Explorer
 from analysis.explorer.app import make_app
 from analysis.explorer.catalogue import Catalogue
-from analysis.explorer.holder import Models, Questions
+from analysis.explorer.models import Models
 from analysis.explorer.runs import find_runs
-from analysis.explorer.views.answering import Explorer
 from tension_lens.constants import OBJECTIVES
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import partition, top_percent
@@ -64,7 +64,7 @@ def make_runs(root: Path) -> Path:
 
 def make_explorer(root: Path) -> Explorer:
     """The explorer of what `make_runs` made."""
-    return Explorer(find_runs(root / "runs"), Catalogue((str(root / DATA), SAMPLE)), Models("cpu"), Questions())
+    return Explorer(find_runs(root / "runs"), Catalogue((str(root / DATA), SAMPLE)), Models("cpu"))
 
 
 @contextmanager

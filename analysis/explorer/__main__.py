@@ -5,6 +5,7 @@ with models/ and optionally scores/ and sets/; --runs is one run or a folder of 
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -67,12 +68,8 @@ def run(config: ExplorerConfig) -> str:
     if config.host not in LOOPBACK:
         tell(f"warning: everyone who can reach {config.host} can use this page")
     tell(f"explorer of {', '.join(runs)} at http://{config.host}:{server.port}/ (stop with Ctrl-C)")
-    try:
+    with server, suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        return "stopped"
-    finally:
-        server.server_close()
     return "stopped"
 
 

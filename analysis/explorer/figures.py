@@ -66,11 +66,7 @@ def running_reward(
 
 
 def margin_change(margins: Mapping[str, Float[np.ndarray, " condition"]]) -> Figure:
-    """The margin of every model intact (ring) and ablated (disc).
-
-    Args:
-        margins: of each model, intact and ablated.
-    """
+    """The margin of every model, intact (ring) and ablated (disc), in this order."""
     figure = _figure(30 + 42 * len(margins), "margin (ring: intact, disc: ablated)", "", 0)
     for (name, values), colour in zip(margins.items(), colours(list(margins)), strict=True):
         figure.add_scatter(
@@ -89,13 +85,7 @@ def margin_change(margins: Mapping[str, Float[np.ndarray, " condition"]]) -> Fig
 
 
 def margin_sweep(shares: Sequence[float], margins: Mapping[str, Float[np.ndarray, " share"]], ranking: str) -> Figure:
-    """Margin against the share of ablated neurons, a line for each model.
-
-    Args:
-        shares: percent of all neurons, starting at 0 (the intact model).
-        margins: of each model, one for every share.
-        ranking: label of the ranking that orders the neurons.
-    """
+    """Margin of each model against the share of ablated neurons in percent, by the ranking that orders the neurons."""
     figure = _figure(250, f"% of neurons ablated, by {ranking}", "margin", len(margins))
     for number, (name, colour) in enumerate(zip(margins, colours(list(margins)), strict=True)):
         figure.add_scatter(
@@ -128,8 +118,8 @@ def neuron_map(
         scale: `linear` or `log` axes; `log` shows only neurons that are positive on both.
     """
     x, y = (f"{name}: {statistic}" for name in names)
-    figure = _figure(460, x, y, 4 if groups else 0, dragmode="lasso", hovermode="closest", clickmode="event")
-    first, second = (importance.astype(np.float32).reshape(-1) for importance in importances)
+    figure = _figure(460, x, y, 4, dragmode="lasso", hovermode="closest", clickmode="event")
+    first, second = (one.astype(np.float32).reshape(-1) for one in importances)
     places = np.argwhere(np.ones(importances[0].shape, dtype=bool)).astype(np.int32)
     hover = f"layer %{{customdata[0]}}, neuron %{{customdata[1]}}<br>{names[0]} %{{x:.4g}}, {names[1]} %{{y:.4g}}"
 
@@ -146,7 +136,13 @@ def neuron_map(
         )
 
     if groups is None:
-        bar = {"title": {"text": "layer"}, "thickness": 14}
+        bar = {
+            "title": {"text": "layer", "side": "top"},
+            "orientation": "h",
+            "y": 1,
+            "yanchor": "bottom",
+            "thickness": 12,
+        }
         span = {"cmin": 0, "cmax": len(importances[0]) - 1}
         points(slice(None), "neurons", color=places[:, 0], colorscale=LAYER_SCALE, colorbar=bar, **span)
     else:

@@ -45,9 +45,7 @@ def page(explorer: Explorer) -> html.Div:
             html.H1("Tension lens explorer"),
             _dropdown("run", "Run", list(explorer.runs)),
             _dropdown("model", "Model", models, "mixed"),
-            html.Div(
-                dcc.RadioItems(id="tab", options=TABS, value="pair", inline=True), className="tabs", role="navigation"
-            ),
+            html.Div(_options("tab", TABS), className="tabs", role="navigation"),
         ]
     )
     neuron_and_set = _fields(
@@ -91,14 +89,9 @@ def _choosing(explorer: Explorer) -> list[Any]:
     ]
     areas = [_field(label, dcc.Textarea(id=name, rows=3, value="")) for name, label in TEXTS.items()]
     hint = f"The model's template joins prompt and response. At most {MAX_CHARACTERS:,} characters each."
-    write = [
-        html.P(hint, className="hint"),
-        html.Div(areas, className="texts"),
-        html.Button("Score this pair", id="read"),
-    ]
-    source = dcc.RadioItems(
-        id="source", options={"pick": "Pick a pair", "type": "Type a pair"}, value="pick", inline=True
-    )
+    read = html.Button("Score this pair", id="read")
+    write = [html.P(hint, className="hint"), html.Div(areas, className="texts"), read]
+    source = _options("source", {"pick": "Pick a pair", "type": "Type a pair"})
     return [source, _pane("pick-choice", pick), _pane("type-choice", write)]
 
 
@@ -146,9 +139,12 @@ def _dropdown(name: str, label: str, options: Sequence[str], preferred: str | No
     return _field(label, dcc.Dropdown(id=name, options=list(options), value=value, clearable=False))
 
 
-def _radio(name: str, label: str, options: Any) -> html.Div:
-    labels = options if isinstance(options, dict) else {one: one for one in options}
-    return _field(label, dcc.RadioItems(id=name, options=labels, value=next(iter(labels)), inline=True))
+def _radio(name: str, label: str, options: Sequence[str] | dict[str, str]) -> html.Div:
+    return _field(label, _options(name, options if isinstance(options, dict) else {one: one for one in options}))
+
+
+def _options(name: str, labels: dict[str, str]) -> dcc.RadioItems:
+    return dcc.RadioItems(id=name, options=labels, value=next(iter(labels)), inline=True)
 
 
 def _number(name: str, label: str, value: float, **more: Any) -> html.Div:

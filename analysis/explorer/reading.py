@@ -88,16 +88,11 @@ def read_pair(
     with reading(model.hooked, "post" if neurons is None else neurons.site, add):
         rewards = model.rewards_at_every_token(batch.tokens)
     values = rewards if neurons is None else sums / len(neurons)
-    one, other = (
-        SideReading(
-            text,
-            token_texts(model, comparison, text),
-            rewards[row, : len(text.ids)].cpu().numpy(),
-            values[row, : len(text.ids)].cpu().numpy(),
-        )
-        for row, text in enumerate(texts)
-    )
-    return one, other
+    found = []
+    for text, *rows in zip(texts, rewards, values, strict=True):
+        arrays = (row[: len(text.ids)].cpu().numpy() for row in rows)
+        found.append(SideReading(text, token_texts(model, comparison, text), *arrays))
+    return found[0], found[1]
 
 
 def pair_rewards(

@@ -55,7 +55,7 @@ def selected(run: Run, question: Question) -> NeuronSet | None:
         return None
     # The browser draws float32 coordinates.
     x, y = (values.astype(np.float32) for values in map_importances(run, question))
-    drawn: dict[str, Any] = {"scale": question.scale, "corners": corners.T.tolist()}
+    origin = {"selected_in": axes_of(question), "scale": question.scale, "corners": corners.T.tolist()}
     shown = np.ones(x.shape, dtype=bool)
     if question.scale == "log":
         # The edges of a lasso are straight on the screen, hence in log coordinates.
@@ -63,7 +63,7 @@ def selected(run: Run, question: Question) -> NeuronSet | None:
         x, y = (np.log10(np.where(shown, one, 1.0)) for one in (x, y))
         corners = np.log10(np.maximum(corners, 1e-30))
     mask = shown & inside(x.reshape(-1), y.reshape(-1), corners).reshape(x.shape)
-    return NeuronSet.from_mask("selection", question.site, mask, selected_in=axes_of(question), **drawn)
+    return NeuronSet.from_mask("selection", question.site, mask, **origin)
 
 
 def region_corners(question: Question) -> Float[np.ndarray, "corner 2"] | None:

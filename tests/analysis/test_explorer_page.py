@@ -206,9 +206,8 @@ def test_a_typed_pair_is_scored_and_its_link_restores_it(page, explorer):
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
 def test_the_ablation_view_has_the_numbers_of_evaluate(page, explorer_root, tmp_path, ablation):
     page.open("off", item="1.0.0", off="set", set="harmless_only", ablation=ablation)
-    rows = page.table("#effects")
+    rows, run = page.table("#effects"), explorer_root / "runs" / RUN
     assert list(rows) == list(OBJECTIVES)
-    run = explorer_root / "runs" / RUN
     for name in OBJECTIVES:
         off = {"ablate": run / "sets" / "harmless_only.json", "ablation": ablation}
         off |= {"means": run / "scores" / name} if ablation == "mean" else {}

@@ -52,8 +52,8 @@ def ablation_panel(asked: Asked) -> list[Any]:
                 problems[name] = str(error)
     if not rewards:
         raise RequestError("; ".join(dict.fromkeys(problems.values())))
-    rows = []
     margins = {name: found[:, 0] - found[:, 1] for name, found in rewards.items()}
+    rows = []
     for name, found in rewards.items():
         verdicts = list(dict.fromkeys(verdict(margin, pair.sides) for margin in margins[name]))
         numbers = [" → ".join(map(signed, column)) for column in (*found.T, margins[name])]

@@ -40,6 +40,4 @@ def signed(number: float, form: str = "+.4f") -> str:
 
 def verdict(margin: float, sides: tuple[str, str]) -> str:
     """The response that a model prefers, in words."""
-    if margin == 0:
-        return "a tie"
-    return f"prefers {sides[0] if margin > 0 else sides[1]}"
+    return f"prefers {sides[int(margin < 0)]}" if margin else "a tie"

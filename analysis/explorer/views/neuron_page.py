@@ -46,13 +46,10 @@ def neuron_panel(asked: Asked) -> list[Any]:
             effects = [notice(f"effects on the pair: {error}")]
     n_layers, d_mlp = alone.shape
     where = f"layer {layer} of {n_layers} ({bucket_of(layer, n_layers)} third), neuron {neuron} of {d_mlp:,}"
-    links = [
-        link("Colour the pair by it", {"tab": "pair", "colour": "neuron"}),
-        link("Ablate it", {"tab": "off", "off": "neuron"}),
-    ]
+    coloured = link("Colour the pair by it", {"tab": "pair", "colour": "neuron"})
     return [
         html.P([html.Strong(f"Neuron {layer}/{neuron}"), f" of model {question.model}: {where}"], className="which"),
-        html.P(links),
+        html.P([coloured, link("Ablate it", {"tab": "off", "off": "neuron"})]),
         _scores(run, question.site, (layer, neuron), alone.shape),
         *effects,
     ]
@@ -100,18 +97,16 @@ def _vocabulary(facts: NeuronFacts) -> html.Div:
 
     lists = [words("Promoted", facts.promoted), words("Suppressed", facts.suppressed)]
     note = (
-        "Logit lens: output weights through the final norm's weight and the tied embeddings. One unit of activation "
-        "adds this much to a token's logit, before the norm divides."
+        "What one unit of activation adds to each token's logit, with tied embeddings, before the final norm divides."
     )
-    return html.Div([html.H3("Vocabulary"), html.P(note), html.Div(lists, className="words")])
+    return html.Div([html.H3("Logit lens of its output weights"), html.P(note), html.Div(lists, className="words")])
 
 
 def driven_panel(asked: Asked) -> list[Any]:
     """The top examples of the neuron, and its activations by side."""
     question = asked.question
     with asked.models() as models:
-        model = models.get(asked.run.model(question.model))
-        single_neuron(model, question.layer, question.neuron)
+        single_neuron(models.get(asked.run.model(question.model)), question.layer, question.neuron)
     content: list[Any] = []
     for title, part in (("Top examples", _examples), ("Activations", _histogram)):
         try:

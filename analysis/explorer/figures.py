@@ -136,15 +136,16 @@ def neuron_map(
         )
 
     if groups is None:
-        bar = {
-            "title": {"text": "layer", "side": "top"},
-            "orientation": "h",
-            "y": 1,
-            "yanchor": "bottom",
-            "thickness": 12,
-        }
+        bar = {"orientation": "h", "y": 1, "yanchor": "bottom", "title": {"text": "layer", "side": "top"}}
         span = {"cmin": 0, "cmax": len(importances[0]) - 1}
-        points(slice(None), "neurons", color=places[:, 0], colorscale=LAYER_SCALE, colorbar=bar, **span)
+        points(
+            slice(None),
+            "neurons",
+            color=places[:, 0],
+            colorscale=LAYER_SCALE,
+            colorbar={**bar, "thickness": 12},
+            **span,
+        )
     else:
         masks = {name: one.mask().reshape(-1) for name, one in groups.items()}
         rest = ~np.logical_or.reduce(list(masks.values()))

@@ -137,15 +137,8 @@ def neuron_map(
 
     if groups is None:
         bar = {"orientation": "h", "y": 1, "yanchor": "bottom", "title": {"text": "layer", "side": "top"}}
-        span = {"cmin": 0, "cmax": len(importances[0]) - 1}
-        points(
-            slice(None),
-            "neurons",
-            color=places[:, 0],
-            colorscale=LAYER_SCALE,
-            colorbar={**bar, "thickness": 12},
-            **span,
-        )
+        scaled = {"color": places[:, 0], "colorscale": LAYER_SCALE, "cmin": 0, "cmax": len(importances[0]) - 1}
+        points(slice(None), "neurons", colorbar={**bar, "thickness": 12}, **scaled)
     else:
         masks = {name: one.mask().reshape(-1) for name, one in groups.items()}
         rest = ~np.logical_or.reduce(list(masks.values()))

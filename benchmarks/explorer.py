@@ -16,14 +16,14 @@ from typing import Any
 
 from plotly.utils import PlotlyJSONEncoder
 
+from analysis.explorer.answering import Explorer, answer
 from analysis.explorer.catalogue import DEFAULT_DATA, Catalogue
-from analysis.explorer.holder import Models, Questions
+from analysis.explorer.models import Models
 from analysis.explorer.runs import find_runs
-from analysis.explorer.views.answering import Explorer, answer
+from analysis.explorer.views.ablation import ablation_panel, sweep_panel
 from analysis.explorer.views.neuron_map import depth_panel, map_panel
 from analysis.explorer.views.neuron_page import driven_panel, neuron_panel
 from analysis.explorer.views.pair_view import pair_panel
-from analysis.explorer.views.what_if import off_panel, sweep_panel
 from tension_lens.cli import parse, run_command
 from tension_lens.console import progress
 from tension_lens.errors import RequestError
@@ -31,13 +31,13 @@ from tension_lens.errors import RequestError
 VIEWS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
     "pair": (pair_panel, {}),
     "pair, coloured by a set": (pair_panel, {"colour": "set"}),
-    "what if: a set, zero": (off_panel, {"off": "set"}),
-    "what if: a set, mean": (off_panel, {"off": "set", "ablation": "mean"}),
-    "what if: sweep": (sweep_panel, {}),
+    "ablation: a set, zero": (ablation_panel, {}),
+    "ablation: a set, mean": (ablation_panel, {"ablation": "mean"}),
+    "ablation: sweep": (sweep_panel, {}),
     "map": (map_panel, {}),
     "map: depth": (depth_panel, {}),
     "neuron": (neuron_panel, {"layer": 2, "neuron": 5}),
-    "neuron: what drives it": (driven_panel, {"layer": 2, "neuron": 5}),
+    "neuron: top examples": (driven_panel, {"layer": 2, "neuron": 5}),
 }
 
 
@@ -54,16 +54,15 @@ class ExplorerBenchmarkConfig:
 
 
 def pair_of(explorer: Explorer, run: str, length: int) -> tuple[str, int]:
-    """The shortest pair of the sample with at least `length` tokens: its address and its number of tokens."""
+    """The shortest pair of the sample with at least `length` tokens: its item and its number of tokens."""
     with explorer.models.using() as models:
         tokenizer = models.get(explorer.runs[run].model("mixed")).tokenizer
     comparisons = explorer.catalogue.source(DEFAULT_DATA[0]).comparisons
-    sizes = {number: max(len(text.ids) for text in tokenizer(one, 0)) for number, one in enumerate(comparisons)}
-    long = {number: size for number, size in sizes.items() if size >= length}
-    if not long:
-        raise RequestError(f"no pair of {DEFAULT_DATA[0]} has {length} tokens; lower --length")
-    number = min(long, key=lambda one: (long[one], one))
-    return f"{number}.0.0", long[number]
+    sizes = ((max(len(text.ids) for text in tokenizer(one, 0)), number) for number, one in enumerate(comparisons))
+    size, number = min((found for found in sizes if found[0] >= length), default=(0, 0))
+    if not size:
+        raise RequestError(f"no pair of {DEFAULT_DATA[0]} has {length} tokens; choose a smaller --length")
+    return f"{number}.0.0", size
 
 
 def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
     Raises:
         RequestError: if there is no run, or no pair of that length.
     """
-    explorer = Explorer(find_runs(config.runs), Catalogue(DEFAULT_DATA), Models("cpu"), Questions())
+    explorer = Explorer(find_runs(config.runs), Catalogue(DEFAULT_DATA), Models("cpu"))
     found: dict[str, Any] = {}
     token = 0
     with progress(len(explorer.runs) * len(VIEWS), "views", unit="view") as bar:

@@ -20,7 +20,9 @@ def open_browser(width, downloads):
         pytest.skip("NO BROWSER: install Debian's chromium and chromium-driver to open pages in this test")
     options = webdriver.ChromeOptions()
     options.binary_location = browser
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
+    # WebGL without a graphics card needs the software renderer.
+    flags = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars")
+    for flag in (*flags, "--enable-unsafe-swiftshader"):
         options.add_argument(flag)
     automatic = "profile.default_content_setting_values.automatic_downloads"
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads), automatic: 1})

@@ -1,4 +1,4 @@
-"""A runs directory with three small models, and the explorer served on it in a thread of the test's own process."""
+"""A folder of runs with three small models, and the explorer served on it in a thread of the test process."""
 
 import json
 import logging
@@ -6,14 +6,14 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
-from parts import make_reward_model, save_checkpoint
+from parts import make_reward_model, save_checkpoint, write_pairs
 from werkzeug.serving import make_server
 
+from analysis.explorer.answering import Explorer
 from analysis.explorer.app import make_app
 from analysis.explorer.catalogue import Catalogue
-from analysis.explorer.holder import Models, Questions
+from analysis.explorer.models import Models
 from analysis.explorer.runs import find_runs
-from analysis.explorer.views.answering import Explorer
 from tension_lens.constants import OBJECTIVES
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import partition, top_percent
@@ -37,39 +37,35 @@ PAIRS = [
     ("\n\nHuman: Long\n\nAssistant: " + "a" * 300, "\n\nHuman: Long\n\nAssistant: short"),
 ]
 LONG = len(PAIRS) - 1
-"""The pair that is longer than the models' context of 256 bytes."""
+"""The pair that exceeds the models' context of 256 bytes."""
 DATA = "pairs.jsonl"
 SAMPLE = "sample:mixed:test"
 RUN = "tiny-0"
 
 
 def make_runs(root: Path) -> Path:
-    """root/runs with one run of three models, their scores with an index of examples, and sets; pairs beside it."""
-    data = root / DATA
-    rows = [{"chosen": chosen, "rejected": rejected} for chosen, rejected in PAIRS]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    run = root / "runs" / RUN
+    """root/runs with one run (three models, scores, top examples, sets), and root/pairs.jsonl."""
+    data, run = write_pairs(root / DATA, PAIRS), root / "runs" / RUN
     sets = {}
     for seed, objective in enumerate(OBJECTIVES):
         folder = save_checkpoint(make_reward_model("gpt2", seed=seed), run / "models" / objective)
         (folder / "reward_model.json").write_text(json.dumps({"objective": objective, "seed": 0}), "utf-8")
         out = run / "scores" / objective
         score(ScoreConfig(model=str(folder), data=str(data), out=out, device="cpu", top_examples=3, attribution=True))
-        importance = NeuronScores.load(out).importance("mean_abs")
-        sets[objective] = top_percent(importance, 10.0, objective, "post")
+        sets[objective] = top_percent(NeuronScores.load(out).importance("mean_abs"), 10.0, objective, "post")
     for name, one in {**sets, **partition(sets["helpful"], sets["harmless"])}.items():
         one.save(run / "sets" / f"{name}.json")
     return root
 
 
 def make_explorer(root: Path) -> Explorer:
-    """The explorer of what `make_runs` made."""
-    return Explorer(find_runs(root / "runs"), Catalogue((str(root / DATA), SAMPLE)), Models("cpu"), Questions())
+    """The explorer of the folder that `make_runs` returns."""
+    return Explorer(find_runs(root / "runs"), Catalogue((str(root / DATA), SAMPLE)), Models("cpu"))
 
 
 @contextmanager
 def served(explorer: Explorer):
-    """The address at which the explorer answers while the context lasts."""
+    """The address of the explorer while the context lasts."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = make_server("127.0.0.1", 0, make_app(explorer).server, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -1,1 +1,1 @@
-"""The interactive explorer: one page on which to see where helpfulness and harmlessness pull in a reward model."""
+"""Interactive explorer: a local web page on the reward models of one or several runs."""

@@ -1,38 +1,34 @@
-"""The pairs that the page offers: those of the data specs given at the start, and what a reader types."""
+"""The pairs that the page offers: those of the data specs given at the start, and pairs typed by the user."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from analysis.explorer.state import Question
-from tension_lens.constants import OBJECTIVES
-from tension_lens.data.comparisons import Comparison, split_transcript
+from tension_lens.constants import OBJECTIVES, SIDES
+from tension_lens.data.comparisons import ASSISTANT_TURN, HUMAN_TURN, Comparison, split_transcript
 from tension_lens.data.datasets import Dataset, Spec, load_comparisons
 from tension_lens.errors import RequestError
 
 MATCHES_SHOWN = 40
+LABEL_LENGTH = 90
 DEFAULT_DATA = tuple(f"sample:{objective}:{split}" for split in ("test", "train") for objective in OBJECTIVES[::-1])
-"""The embedded sample, all of it: no file and no network is needed."""
+"""The whole embedded sample, which needs no file and no network."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One chosen and one rejected response to a prompt."""
+    """Two responses to one prompt."""
 
     comparison: Comparison
-    """Of one response a side."""
-    name: str
-    """What the page calls it."""
-    typed: bool
-
-    @property
-    def sides(self) -> tuple[str, str]:
-        """What the page calls the two responses."""
-        return ("response A", "response B") if self.typed else ("chosen", "rejected")
+    """With one response on each side."""
+    label: str
+    sides: tuple[str, str] = SIDES
+    """Labels of the two responses."""
 
 
 class Catalogue:
-    """The data specs that the explorer was started with. A browser chooses among them by name and opens nothing else.
+    """The data specs that the explorer was started with. The browser can choose only among these, by name.
 
     Args:
         specs: data specs as `tension_lens.evaluate` takes them.
@@ -48,18 +44,18 @@ class Catalogue:
         """The comparisons of a spec, read once.
 
         Raises:
-            RequestError: if it is none of those given at the start or cannot be read.
+            RequestError: if the spec was not given at the start or cannot be read.
         """
         if name not in self.specs:
             known = ", ".join(self.specs)
-            raise RequestError(f"unknown data {name!r}; choose one of {known}, or give more with --data")
+            raise RequestError(f"unknown data {name!r}; choose one of {known}, or start the explorer with --data")
         return load_comparisons(self.specs[name], self.data_root)
 
     def pair(self, question: Question) -> Pair:
-        """The pair a question is about.
+        """The pair that the page asks about.
 
         Raises:
-            RequestError: if it is of unknown data or its item is not in them, or a typed text is empty.
+            RequestError: if the data or the item is unknown, or a typed response is empty.
         """
         if question.source == "type":
             return _typed(question)
@@ -67,64 +63,46 @@ class Catalogue:
         try:
             item, chosen, rejected = (int(number) for number in (question.item or "0.0.0").split("."))
             if min(item, chosen, rejected) < 0:
-                raise ValueError
+                raise IndexError
             comparison = comparisons[item]
-            one, other = comparison.chosen[chosen], comparison.rejected[rejected]
+            return Pair(single_pair(comparison, chosen, rejected), label(comparison, chosen, rejected))
         except (ValueError, IndexError):
             raise RequestError(f"no pair {question.item!r} in {question.data}; search for one above") from None
-        single = Comparison(
-            comparison.prompt,
-            (one,),
-            (other,),
-            comparison.subtask,
-            comparison.task_type,
-            comparison.id,
-            comparison.templated,
-        )
-        return Pair(single, label(comparison, chosen, rejected), typed=False)
 
     def search(self, name: str, words: str) -> tuple[list[tuple[str, str]], int]:
-        """(item, label) of the first pairs that hold all the words, whatever their case, and how many there are."""
+        """(item, label) of the first pairs that contain all the words, ignoring case, and the number of such pairs."""
         wanted = words.casefold().split()
         found: list[tuple[str, str]] = []
         count = 0
-        for item, comparison in enumerate(self.source(name).comparisons):
-            if wanted:
-                text = " ".join((comparison.id, comparison.prompt, *comparison.chosen, *comparison.rejected)).casefold()
-                if not all(word in text for word in wanted):
-                    continue
-            for chosen in range(len(comparison.chosen)):
-                for rejected in range(len(comparison.rejected)):
-                    count += 1
-                    if len(found) < MATCHES_SHOWN:
-                        found.append((f"{item}.{chosen}.{rejected}", label(comparison, chosen, rejected)))
+        for item, one in enumerate(self.source(name).comparisons):
+            text = " ".join((one.id, one.prompt, *one.chosen, *one.rejected)).casefold() if wanted else ""
+            if not all(word in text for word in wanted):
+                continue
+            places = [(i, j) for i in range(len(one.chosen)) for j in range(len(one.rejected))]
+            count += len(places)
+            found += [(f"{item}.{i}.{j}", label(one, i, j)) for i, j in places[: MATCHES_SHOWN - len(found)]]
         return found, count
 
 
+def single_pair(comparison: Comparison, chosen: int, rejected: int) -> Comparison:
+    """The comparison with one response on each side, given by index. Raises IndexError if there is none."""
+    return replace(comparison, chosen=(comparison.chosen[chosen],), rejected=(comparison.rejected[rejected],))
+
+
 def label(comparison: Comparison, chosen: int, rejected: int) -> str:
-    """A pair in one line: the item's name, which responses where there are several, and the last of the prompt."""
-    asked = comparison.prompt.removesuffix("\n\nAssistant:").rpartition("Human:")[2]
+    """One line for a pair: id, index of the response where there are several, and the end of the prompt."""
+    asked = comparison.prompt.removesuffix(ASSISTANT_TURN).rpartition(HUMAN_TURN.strip())[2]
     words = " ".join((asked or comparison.chosen[0]).split())
-    which = ""
-    if len(comparison.chosen) > 1:
-        which += f" chosen {chosen + 1}"
-    if len(comparison.rejected) > 1:
-        which += f" rejected {rejected + 1}"
-    return f"{comparison.id}{which}: {words[:90]}{'…' if len(words) > 90 else ''}"
+    which = f" chosen {chosen + 1}" if len(comparison.chosen) > 1 else ""
+    which += f" rejected {rejected + 1}" if len(comparison.rejected) > 1 else ""
+    return f"{comparison.id}{which}: {words[:LABEL_LENGTH]}{'…' if len(words) > LABEL_LENGTH else ''}"
 
 
 def _typed(question: Question) -> Pair:
-    first, second = question.first, question.second
+    prompt, first, second = question.prompt, question.first, question.second
     if not first.strip() or not second.strip():
-        raise RequestError("type a prompt and two responses, then press Read this pair")
-    for text in (question.prompt, first, second):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise RequestError("the text holds half of a surrogate pair, which is no character; remove it") from error
-    # A transcript as HH-RLHF writes it is taken as it stands; the template would wrap it a second time.
-    transcript = question.prompt.startswith("\n\nHuman:") and split_transcript(question.prompt)[0] == question.prompt
-    comparison = Comparison(
-        question.prompt, (first,), (second,), "typed", "unknown", "typed pair", templated=not transcript
-    )
-    return Pair(comparison, "typed pair", typed=True)
+        raise RequestError("type a prompt and two responses, then press “Score this pair”")
+    # A transcript in HH-RLHF's form is used verbatim; the template would wrap it a second time.
+    transcript = prompt.startswith(HUMAN_TURN) and split_transcript(prompt)[0] == prompt
+    comparison = Comparison(prompt, (first,), (second,), "typed", "unknown", "typed pair", templated=not transcript)
+    return Pair(comparison, "typed pair", ("response A", "response B"))

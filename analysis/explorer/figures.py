@@ -1,62 +1,38 @@
-"""The explorer's figures as plain functions of numbers, for notebooks too. Backgrounds are clear: the page's own shows.
+"""The explorer's figures, as functions of numbers; usable in notebooks too.
 
-Colours are those of `analysis.figures.style`; the two sides of a pair differ in colour and in dash.
+Frame and colours are those of `analysis.figures`. The two sides of a pair differ in colour and in dash.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from plotly.graph_objects import Figure
 
-from analysis.figures.style import CLEAR, GREY, colours, translucent
+from analysis.figures.frame import frame
+from analysis.figures.style import CLEAR, GREY, SIDE_COLOURS, colours
 from tension_lens.constants import BUCKETS
 from tension_lens.neurons.depth import bucket_of, layer_counts
 from tension_lens.neurons.sets import NeuronSet
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-SIDE_LOOKS = (("#1B9E77", "solid"), ("#AA4499", "dash"))
-"""Colour and dash of the first and the second side; both show on a light and on a dark page."""
+SIDE_LOOKS = tuple(zip(SIDE_COLOURS.values(), ("solid", "dash"), strict=True))
+"""Colour and dash of the first and the second side."""
+SYMBOLS = ("circle", "square", "diamond", "cross", "x")
 LAYER_SCALE = "Cividis"
-GRID = translucent(GREY, 0.25)
-FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#777777"}
+REFERENCE = {"color": GREY, "width": 1.5}
 BINS = 60
 MANY_POINTS = 30_000
-"""From here on the map's points are smaller: they would hide each other, and large ones take longer to draw."""
+"""From this many neurons on, the map's points are smaller, which is legible and faster."""
 
 
-@dataclass(frozen=True)
-class Effect:
-    """The rewards of one pair by one model, intact and with neurons off: (first side, second side)."""
-
-    model: str
-    before: tuple[float, float]
-    after: tuple[float, float]
-
-    @property
-    def margins(self) -> tuple[float, float]:
-        """First minus second reward, before and after."""
-        return self.before[0] - self.before[1], self.after[0] - self.after[1]
-
-
-def _styled(figure: "Figure", height: int, **layout: Any) -> "Figure":
-    figure.update_layout(
-        template="none",
-        height=height,
-        font=FONT,
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        margin={"l": 62, "r": 44, "t": 14, "b": 46},
-        modebar={"bgcolor": CLEAR, "color": GREY, "activecolor": SIDE_LOOKS[1][0], "orientation": "v"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
-        hoverlabel={"bgcolor": "#333333", "font": {"color": "#ffffff"}},
-    )
-    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GREY, automargin=True)
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GREY, automargin=True)
-    figure.update_layout(**layout)
+def _figure(height: int, x: str, y: str, entries: int = 2, **layout: Any) -> Figure:
+    figure = frame(height, entries, font={"family": "system-ui, sans-serif", "size": 13}, **layout)
+    # The tool bar has a column of its own, so that it never covers a point or the legend.
+    tools = {"bgcolor": CLEAR, "color": GREY, "activecolor": SIDE_COLOURS["rejected"], "orientation": "v"}
+    figure.update_layout(margin_r=44, modebar=tools)
+    figure.update_xaxes(title_text=x, zerolinewidth=1)
+    figure.update_yaxes(title_text=y, zerolinewidth=1)
     return figure
 
 
@@ -65,72 +41,52 @@ def running_reward(
     names: Sequence[str],
     pooled: Sequence[int],
     response_starts: Sequence[int],
-) -> "Figure":
-    """The reward read at every token of both texts; a disc marks the token whose reward counts.
+) -> Figure:
+    """The reward at every token of both texts; a disc marks the pooled token.
 
     Args:
-        rewards: of each text the reward at every position.
+        rewards: of each text, the reward at every position.
         names: of the texts.
-        pooled: the position at which each text's reward is read.
-        response_starts: where each response starts; the first of them is marked.
+        pooled: position of the pooled token of each text.
+        response_starts: position at which each response starts; the first of them is marked.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = _figure(240, "token", "reward at this token", hovermode="closest")
     for values, name, place, (colour, dash) in zip(rewards, names, pooled, SIDE_LOOKS, strict=True):
-        hover = f"{name}, token %{{x}}: %{{y:.4f}}<extra></extra>"
+        hover = {"hovertemplate": f"{name}, token %{{x}}: %{{y:.4f}}<extra></extra>"}
         figure.add_scatter(
-            x=np.arange(len(values)), y=values, name=name, line={"color": colour, "dash": dash}, hovertemplate=hover
+            x=np.arange(len(values)), y=values, name=name, mode="lines", line={"color": colour, "dash": dash}, **hover
         )
+        disc = {"color": colour, "size": 11, "line": {"color": "#ffffff", "width": 1.5}}
+        figure.add_scatter(x=[place], y=[values[place]], mode="markers", marker=disc, showlegend=False, **hover)
+    start = min(response_starts) - 0.5
+    figure.add_vline(x=start, line={"color": GREY, "dash": "dot"})
+    left = {"x": start, "y": 1, "yref": "paper", "xanchor": "right", "xshift": -4}
+    figure.add_annotation(text="responses start", showarrow=False, **left)
+    return figure
+
+
+def margin_change(margins: Mapping[str, Float[np.ndarray, " condition"]]) -> Figure:
+    """The margin of every model, intact (ring) and ablated (disc), in this order."""
+    figure = _figure(30 + 42 * len(margins), "margin (ring: intact, disc: ablated)", "", 0)
+    for (name, values), colour in zip(margins.items(), colours(list(margins)), strict=True):
         figure.add_scatter(
-            x=[place],
-            y=[values[place]],
-            mode="markers",
-            marker={"color": colour, "size": 11, "line": {"color": "#ffffff", "width": 1.5}},
-            hovertemplate=hover,
-            showlegend=False,
-        )
-    figure.add_vline(x=min(response_starts) - 0.5, line={"color": GREY, "dash": "dot"})
-    where = {"x": min(response_starts) - 0.5, "y": 1, "yref": "paper", "xanchor": "right", "xshift": -4}
-    figure.add_annotation(text="responses start", showarrow=False, **where)
-    return _styled(figure, 300, xaxis_title="token", yaxis_title="reward read here", hovermode="closest")
-
-
-def margin_change(effects: Sequence[Effect]) -> "Figure":
-    """Of every model the margin before (ring) and after (disc); the line between them is the change."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for effect, colour in zip(effects, colours([effect.model for effect in effects]), strict=True):
-        before, after = effect.margins
-        figure.add_scatter(
-            x=[before, after],
-            y=[effect.model] * 2,
+            x=values,
+            y=[name] * 2,
             mode="lines+markers",
             line={"color": colour, "width": 3},
             marker={"size": 14, "symbol": ["circle-open", "circle"], "color": colour, "line": {"width": 2.5}},
             hovertemplate="%{y}, %{customdata}: margin %{x:.4f}<extra></extra>",
-            customdata=["before", "after"],
+            customdata=["intact", "ablated"],
             showlegend=False,
         )
-    figure.add_vline(x=0, line={"color": GREY, "width": 1.5})
-    height = 90 + 42 * len(effects)
-    title = "margin (ring: before, disc: after)"
-    return _styled(figure, height, xaxis_title=title, yaxis={"autorange": "reversed", "gridcolor": GRID})
+    figure.add_vline(x=0, line=REFERENCE)
+    figure.update_yaxes(autorange="reversed")
+    return figure
 
 
-def margin_sweep(shares: Sequence[float], margins: Mapping[str, Sequence[float]], ranking: str) -> "Figure":
-    """Margin against the share of neurons switched off, a line for each model.
-
-    Args:
-        shares: percent of all neurons, from 0 (the intact model).
-        margins: of each model one for every share.
-        ranking: what the neurons were ranked by.
-    """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    symbols = ("circle", "square", "diamond", "cross", "x")
+def margin_sweep(shares: Sequence[float], margins: Mapping[str, Float[np.ndarray, " share"]], ranking: str) -> Figure:
+    """Margin of each model against the share of ablated neurons in percent, by the ranking that orders the neurons."""
+    figure = _figure(250, f"% of neurons ablated, by {ranking}", "margin", len(margins))
     for number, (name, colour) in enumerate(zip(margins, colours(list(margins)), strict=True)):
         figure.add_scatter(
             x=list(shares),
@@ -138,11 +94,11 @@ def margin_sweep(shares: Sequence[float], margins: Mapping[str, Sequence[float]]
             name=name,
             mode="lines+markers",
             line={"color": colour},
-            marker={"symbol": symbols[number % len(symbols)], "size": 8},
-            hovertemplate=f"{name}, top %{{x}} % off: margin %{{y:.4f}}<extra></extra>",
+            marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8},
+            hovertemplate=f"{name}, top %{{x}} % ablated: margin %{{y:.4f}}<extra></extra>",
         )
-    figure.add_hline(y=0, line={"color": GREY, "width": 1.5})
-    return _styled(figure, 320, xaxis_title=f"% of neurons off, by {ranking}", yaxis_title="margin")
+    figure.add_hline(y=0, line=REFERENCE)
+    return figure
 
 
 def neuron_map(
@@ -151,26 +107,23 @@ def neuron_map(
     statistic: str,
     groups: Mapping[str, NeuronSet] | None,
     scale: str = "linear",
-) -> "Figure":
+) -> Figure:
     """Every neuron as a point, one importance against the other (WebGL).
 
     Args:
-        importances: the two, of one shape.
-        names: of the models they are of.
-        statistic: what they are.
-        groups: sets to colour by, those of no set being grey; None colours by layer.
-        scale: `linear` or `log` axes; on `log` a neuron that is not positive on both cannot be shown.
+        importances: two arrays of one shape.
+        names: of the models they belong to.
+        statistic: their name.
+        groups: sets to colour by, other neurons being grey; None: colour by layer.
+        scale: `linear` or `log` axes; `log` shows only neurons that are positive on both.
     """
-    import plotly.graph_objects as go
-
-    first, second = (importance.astype(np.float32).reshape(-1) for importance in importances)
-    n_layers, d_mlp = importances[0].shape
-    places = np.stack([np.repeat(np.arange(n_layers), d_mlp), np.tile(np.arange(d_mlp), n_layers)], axis=1)
-    places = places.astype(np.int32)
+    x, y = (f"{name}: {statistic}" for name in names)
+    figure = _figure(460, x, y, 4, dragmode="lasso", hovermode="closest", clickmode="event")
+    first, second = (one.astype(np.float32).reshape(-1) for one in importances)
+    places = np.argwhere(np.ones(importances[0].shape, dtype=bool)).astype(np.int32)
     hover = f"layer %{{customdata[0]}}, neuron %{{customdata[1]}}<br>{names[0]} %{{x:.4g}}, {names[1]} %{{y:.4g}}"
-    figure = go.Figure()
 
-    def points(which: Any, name: str, marker: dict[str, Any]) -> None:
+    def points(which: Any, name: str, **marker: Any) -> None:
         figure.add_scattergl(
             x=first[which],
             y=second[which],
@@ -179,33 +132,28 @@ def neuron_map(
             marker={"size": 5 if first.size < MANY_POINTS else 3, "opacity": 0.75, **marker},
             name=name,
             hovertemplate=hover + "<extra></extra>",
-            # What lies outside a selection is greyed, not hidden.
             unselected={"marker": {"opacity": 0.2}},
         )
 
     if groups is None:
-        bar = {"title": {"text": "layer"}, "thickness": 14}
-        scaled = {"color": places[:, 0], "colorscale": LAYER_SCALE, "colorbar": bar, "cmin": 0, "cmax": n_layers - 1}
-        points(slice(None), "neurons", scaled)
+        bar = {"orientation": "h", "y": 1, "yanchor": "bottom", "title": {"text": "layer", "side": "top"}}
+        scaled = {"color": places[:, 0], "colorscale": LAYER_SCALE, "cmin": 0, "cmax": len(importances[0]) - 1}
+        points(slice(None), "neurons", colorbar={**bar, "thickness": 12}, **scaled)
     else:
-        rest = np.ones(first.size, dtype=bool)
-        masks = {}
-        for name, one in groups.items():
-            masks[name] = one.mask().reshape(-1)
-            rest &= ~masks[name]
-        points(rest, f"neither ({rest.sum():,})", {"color": GREY, "opacity": 0.4})
+        masks = {name: one.mask().reshape(-1) for name, one in groups.items()}
+        rest = ~np.logical_or.reduce(list(masks.values()))
+        points(rest, f"neither ({rest.sum():,})", color=GREY, opacity=0.4)
         for (name, mask), colour in zip(masks.items(), colours(list(masks)), strict=True):
-            points(mask, f"{name} ({mask.sum():,})", {"color": colour})
-    figure.update_xaxes(title_text=f"{names[0]}: {statistic}", type=scale)
-    figure.update_yaxes(title_text=f"{names[1]}: {statistic}", type=scale)
-    return _styled(figure, 560, dragmode="lasso", hovermode="closest", clickmode="event")
+            points(mask, f"{name} ({mask.sum():,})", color=colour)
+    figure.update_xaxes(type=scale)
+    figure.update_yaxes(type=scale)
+    return figure
 
 
-def depth_by_layer(sets: Mapping[str, NeuronSet]) -> "Figure":
-    """In which layers the neurons of sets lie, percent of each set; the dashed line is what chance would give."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+def depth_by_layer(sets: Mapping[str, NeuronSet]) -> Figure:
+    """Share of each set's neurons by layer, in percent; the dashed line is the uniform expectation."""
+    x, y = "% of the set (dashed: uniform)", "layer (dotted: thirds)"
+    figure = _figure(460, x, y, barmode="group", bargap=0.2)
     for (name, one), colour in zip(sets.items(), colours(list(sets)), strict=True):
         counts = layer_counts(one)
         figure.add_bar(
@@ -218,28 +166,24 @@ def depth_by_layer(sets: Mapping[str, NeuronSet]) -> "Figure":
             hovertemplate="layer %{y} (%{customdata[1]}): %{customdata[0]} neurons, %{x:.1f} %<extra></extra>",
         )
     n_layers = next(iter(sets.values())).n_layers
-    figure.add_vline(x=100 / n_layers, line={"color": GREY, "dash": "dash", "width": 1.5})
+    figure.add_vline(x=100 / n_layers, line={**REFERENCE, "dash": "dash"})
+    buckets = [bucket_of(layer, n_layers) for layer in range(n_layers)]
     for bucket in BUCKETS[1:]:
-        first = next((layer for layer in range(n_layers) if bucket_of(layer, n_layers) == bucket), None)
-        if first is not None:
-            figure.add_hline(y=first - 0.5, line={"color": GREY, "dash": "dot", "width": 1})
-    axis = {"title": {"text": "layer (dotted: thirds)"}, "dtick": max(1, n_layers // 12), "gridcolor": CLEAR}
-    return _styled(figure, 560, xaxis_title="% of the set (dashed: chance)", yaxis=axis, barmode="group", bargap=0.2)
+        if bucket in buckets:
+            figure.add_hline(y=buckets.index(bucket) - 0.5, line={"color": GREY, "dash": "dot", "width": 1})
+    figure.update_yaxes(dtick=max(1, n_layers // 12), gridcolor=CLEAR, zeroline=False)
+    return figure
 
 
-def activation_histogram(activations: Mapping[str, Float[np.ndarray, " token"]]) -> "Figure":
-    """The activations of one neuron on either side, percent of that side's tokens in each of `BINS` bins (log axis)."""
-    import plotly.graph_objects as go
-
-    everything = np.concatenate(list(activations.values()))
-    low, high = float(everything.min()), float(everything.max())
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    figure = go.Figure()
+def activation_histogram(activations: Mapping[str, Float[np.ndarray, " token"]]) -> Figure:
+    """Histogram of one neuron's activations by side, in percent of the side's tokens (log axis)."""
+    figure = _figure(240, "activation", "% of tokens")
+    edges = np.histogram_bin_edges(np.concatenate(list(activations.values())), BINS)
     for (side, values), (colour, dash) in zip(activations.items(), SIDE_LOOKS, strict=True):
         share = 100 * np.histogram(values, edges)[0] / max(1, len(values))
         figure.add_scatter(
             x=(edges[:-1] + edges[1:]) / 2,
-            # An empty bin has no place on a log axis.
+            # A log axis has no 0.
             y=np.where(share > 0, share, np.nan),
             name=f"{side} ({len(values):,} tokens)",
             mode="lines+markers",
@@ -248,4 +192,5 @@ def activation_histogram(activations: Mapping[str, Float[np.ndarray, " token"]])
             line={"color": colour, "dash": dash, "shape": "hvh"},
             hovertemplate=f"{side}: %{{y:.3g}} % of tokens near %{{x:.3g}}<extra></extra>",
         )
-    return _styled(figure, 300, xaxis_title="activation", yaxis={"title": {"text": "% of tokens"}, "type": "log"})
+    figure.update_yaxes(type="log")
+    return figure

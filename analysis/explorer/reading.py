@@ -1,286 +1,196 @@
-"""What a model makes of one pair: tokens, values at each token, rewards with neurons off, what a neuron does.
+"""Forward passes behind the page: rewards and activations of a pair, rewards under ablation, facts of one neuron.
 
-Every function that takes a model runs it; call it within `Models.using`.
+Every function here runs the model; call it within `Models.using`.
 """
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from analysis.explorer.tokens import token_name, token_texts
 from tension_lens.constants import SIDES
-from tension_lens.data.comparisons import Comparison, render
+from tension_lens.data.comparisons import Comparison
 from tension_lens.errors import RequestError
+from tension_lens.model.batching import padded
+from tension_lens.model.hooks import reading
+from tension_lens.model.reward_model import HookedRewardModel
+from tension_lens.model.tokenization import TokenizedData, TokenizedText
 from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.sets import NeuronSet
+from tension_lens.passes.attribution import contributions
 from tension_lens.passes.rewards import stream_rewards
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tension_lens.model.reward_model import HookedRewardModel
-    from tension_lens.model.tokenization import TokenizedText
-
-CONTINUED = "▫"
-"""Shown for a token that begins inside a character, as the later bytes of an emoji do."""
-
-
-@dataclass(frozen=True)
-class TokenView:
-    """One token as the page shows it."""
-
-    text: str
-    """Its letters, with a sign for what has no glyph or would change the text around it; `CONTINUED` for none."""
-    id: int
-    in_response: bool
-    pooled: bool
-    """Whether the reward is read here."""
 
 
 @dataclass(frozen=True)
 class SideReading:
-    """One response with its prompt."""
+    """One response with its prompt, token by token."""
 
-    tokens: tuple[TokenView, ...]
+    text: TokenizedText
+    tokens: list[str]
+    """Visible text of each token."""
     rewards: Float[np.ndarray, " pos"]
-    """The reward read at every token."""
+    """The reward at every token."""
     values: Float[np.ndarray, " pos"]
-    """What colours the tokens."""
+    """The quantity that colours the tokens."""
 
     @property
     def reward(self) -> float:
-        """The reward of the text: that at its pooled token."""
-        return float(self.rewards[next(i for i, token in enumerate(self.tokens) if token.pooled)])
+        """The reward of the response: the reward at its pooled token."""
+        return float(self.rewards[self.text.pooled])
 
 
-def visible(text: str) -> str:
-    """A text in which everything can be seen and nothing acts on its neighbours.
-
-    Line ends and tabs stay, behind a sign; control characters become their pictures (U+2400 on); marks of direction,
-    joiners, private and unassigned characters become their number.
-    """
-    shown = []
-    for character in text:
-        if character in "\n\t":
-            shown.append({"\n": "⏎\n", "\t": "⇥\t"}[character])
-        elif ord(character) < 0x20:
-            shown.append(chr(0x2400 + ord(character)))
-        elif ord(character) == 0x7F:
-            shown.append("\u2421")
-        elif unicodedata.category(character)[0] == "C" or unicodedata.category(character) in ("Zl", "Zp"):
-            shown.append(f"‹U+{ord(character):04X}›")
-        else:
-            shown.append(character)
-    return "".join(shown)
-
-
-def tokenized(model: "HookedRewardModel", comparison: Comparison) -> "tuple[TokenizedText, TokenizedText]":
+def tokenized(model: HookedRewardModel, comparison: Comparison) -> tuple[TokenizedText, TokenizedText]:
     """The two texts of a pair as the model reads them.
 
     Raises:
-        RequestError: if one is longer than the model's context, or empty.
+        RequestError: if one is empty or longer than the model's context.
     """
     chosen, rejected = model.tokenizer(comparison, 0)
     longest = max(len(chosen.ids), len(rejected.ids))
     if longest > model.max_context:
         raise RequestError(
-            f"the longer of the two texts has {longest:,} tokens; this model reads at most {model.max_context:,}, "
+            f"the longer of the two texts has {longest:,} tokens, the context of this model is {model.max_context:,}; "
             "choose or type a shorter pair"
         )
     return chosen, rejected
 
 
-def token_views(model: "HookedRewardModel", comparison: Comparison, text: "TokenizedText") -> tuple[TokenView, ...]:
-    """The tokens of one text with their letters: each character with the first token that holds some of it."""
-    response = comparison.side(text.side)[0]
-    parts = (comparison.prompt, response)
-    whole = "".join(render(*parts, model.tokenizer.template) if comparison.templated else parts)
-    encoded = model.tokenizer.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    letters, done = [], 0
-    for _, end in encoded["offset_mapping"]:
-        # From where the last token ended, not from this one's start: offsets leave out the space before a word.
-        letters.append(visible(whole[done:end]) or CONTINUED)
-        done = max(done, end)
-    special = model.tokenizer.tokenizer.convert_ids_to_tokens(list(text.ids[len(letters) :]))
-    return tuple(
-        TokenView(shown, number, position >= text.response_start, position == text.pooled)
-        for position, (shown, number) in enumerate(zip([*letters, *map(visible, special)], text.ids, strict=True))
-    )
-
-
 def read_pair(
-    model: "HookedRewardModel", comparison: Comparison, neurons: NeuronSet | None
+    model: HookedRewardModel, comparison: Comparison, neurons: NeuronSet | None
 ) -> tuple[SideReading, SideReading]:
     """Both sides of a pair, token by token, in one forward pass.
 
     Args:
         model: the reward model.
-        comparison: of one response a side.
-        neurons: colours a token by the mean of these neurons' activations at the set's site; None by the reward there.
+        comparison: with one response on each side.
+        neurons: tokens are coloured by the mean activation of these neurons at the set's site; None: by the reward.
 
     Raises:
-        RequestError: if a text is too long, or the set is empty or of another network.
+        RequestError: if a text is too long, or the set is empty or belongs to another network.
     """
-    import torch
-
-    from tension_lens.model.batching import padded
-    from tension_lens.model.hooks import reading
-
     texts = tokenized(model, comparison)
+    if neurons is not None:
+        neurons.require_fits(model.n_layers, model.d_mlp, what=f"model {model.card.objective or model.name}")
+        if not len(neurons):
+            raise RequestError(f"neuron set {neurons.name!r} is empty: it has no mean activation")
+    by_layer = {} if neurons is None else neurons.by_layer()
     batch = padded(texts, model.pad_id, model.device)
     sums = torch.zeros(batch.tokens.shape, device=model.device)
-    chosen_neurons = {} if neurons is None else _by_layer(model, neurons)
 
-    def add(layer: int, activations: "Tensor") -> None:
-        if layer in chosen_neurons:
-            sums.add_(activations[..., chosen_neurons[layer]].float().sum(-1))
+    def add(layer: int, activations: Tensor) -> None:
+        if layer in by_layer:
+            sums.add_(activations[..., by_layer[layer]].float().sum(-1))
 
     with reading(model.hooked, "post" if neurons is None else neurons.site, add):
         rewards = model.rewards_at_every_token(batch.tokens)
     values = rewards if neurons is None else sums / len(neurons)
-    one, other = (
-        SideReading(
-            token_views(model, comparison, text),
-            rewards[row, : len(text.ids)].cpu().numpy(),
-            values[row, : len(text.ids)].cpu().numpy(),
-        )
-        for row, text in enumerate(texts)
-    )
-    return one, other
-
-
-def _by_layer(model: "HookedRewardModel", neurons: NeuronSet) -> dict[int, Int[np.ndarray, " neuron"]]:
-    neurons.require_fits(model.n_layers, model.d_mlp, what=f"model {model.card.objective or model.name}")
-    if not len(neurons):
-        raise RequestError(f"neuron set {neurons.name!r} is empty: it has no mean to colour by")
-    return neurons.by_layer()
+    found = []
+    for text, *rows in zip(texts, rewards, values, strict=True):
+        arrays = (row[: len(text.ids)].cpu().numpy() for row in rows)
+        found.append(SideReading(text, token_texts(model, comparison, text), *arrays))
+    return found[0], found[1]
 
 
 def pair_rewards(
-    model: "HookedRewardModel", comparison: Comparison, conditions: Sequence[Condition]
-) -> list[tuple[float, float]]:
-    """Chosen and rejected reward of a pair under each condition, in order, as `tension_lens.evaluate` computes them.
+    model: HookedRewardModel, comparison: Comparison, conditions: Sequence[Condition]
+) -> Float[np.ndarray, "condition side"]:
+    """Chosen and rejected reward of a pair under each condition, as `tension_lens.evaluate` computes them.
 
     Raises:
-        RequestError: if a text is too long or a set is of another network.
+        RequestError: if a text is too long or a set belongs to another network.
     """
-    from tension_lens.model.tokenization import TokenizedData
-
     texts = tokenized(model, comparison)
     data = TokenizedData(texts, {"tokens": sum(len(text.ids) for text in texts)})
     *_, (_, rewards) = stream_rewards(model, data, conditions, token_budget=1 << 20)
-    return [(float(both[0]), float(both[1])) for both in rewards.values()]
+    return np.stack([rewards[condition] for condition in conditions])
 
 
 @dataclass(frozen=True)
 class NeuronFacts:
-    """What one neuron writes, to the vocabulary and to the reward."""
+    """What one neuron writes to the vocabulary and to the reward."""
 
-    promoted: tuple[tuple[str, float], ...]
-    """Tokens to whose embedding its output weights point most, and how far."""
-    suppressed: tuple[tuple[str, float], ...]
-    direct: tuple[float, float]
-    """What it adds to the chosen and to the rejected reward without passing another layer."""
-    attribution: tuple[float, float]
-    """First-order drop of either reward when it is zeroed."""
+    promoted: list[tuple[str, float]]
+    """Tokens with the largest logits of the neuron's output weights, and these logits."""
+    suppressed: list[tuple[str, float]]
+    """Tokens with the smallest logits."""
+    direct: list[float]
+    """Direct effect on the chosen and on the rejected reward."""
+    attribution: list[float]
+    """First-order drop of the chosen and of the rejected reward when the neuron is zeroed."""
 
 
-def neuron_facts(model: "HookedRewardModel", comparison: Comparison, layer: int, neuron: int, n: int) -> NeuronFacts:
+def neuron_facts(model: HookedRewardModel, comparison: Comparison, layer: int, neuron: int, n: int) -> NeuronFacts:
     """The logit lens of a neuron's output weights and its effects on the rewards of a pair.
 
-    The lens is W_E · (w_out ⊙ w_norm), w_out centred first where the final norm centres: what a unit of activation adds
-    to each token's logit in a backbone with tied embeddings, before the norm divides. Effects: see
-    `tension_lens.passes.attribution`.
+    The logits are W_E · (w_out ⊙ w_norm), with w_out centred first if the final norm centres: what one unit of
+    activation adds to each token's logit in a backbone with tied embeddings, before the norm divides. For the effects
+    see `tension_lens.passes.attribution`.
 
     Raises:
         RequestError: if the model has no such neuron or a text is too long.
     """
-    from tension_lens.model.batching import padded
-    from tension_lens.passes.attribution import contributions
-
     single_neuron(model, layer, neuron)
     hooked = model.hooked
     write = hooked.blocks[layer].mlp.W_out[neuron].float()
     if hooked.cfg.normalization_type == "LN":
         write = write - write.mean()
     logits = hooked.W_E.float() @ (write * hooked.ln_final.w.float())
-    top, bottom = logits.topk(n), (-logits).topk(n)
     found = contributions(model, padded(tokenized(model, comparison), model.pad_id, model.device))
 
-    def words(ids: "Tensor", values: "Tensor") -> tuple[tuple[str, float], ...]:
-        return tuple((token_name(model, int(i)), float(v)) for i, v in zip(ids, values, strict=True))
+    def largest(sign: int) -> list[tuple[str, float]]:
+        return [(token_name(model, int(i)), float(logits[i])) for i in (sign * logits).topk(n).indices]
 
-    def both(name: str) -> tuple[float, float]:
-        chosen, rejected = found[name][:, layer, neuron].tolist()
-        return chosen, rejected
-
-    return NeuronFacts(
-        words(top.indices, top.values), words(bottom.indices, -bottom.values), both("direct"), both("attribution")
-    )
+    effects = (found[name][:, layer, neuron].tolist() for name in ("direct", "attribution"))
+    return NeuronFacts(largest(1), largest(-1), *effects)
 
 
-def token_name(model: "HookedRewardModel", number: int) -> str:
-    """A token of the vocabulary as text; one that is part of a character by the tokenizer's own name for its bytes."""
-    tokenizer = model.tokenizer.tokenizer
-    text = tokenizer.decode([number])
-    shown = visible(tokenizer.convert_ids_to_tokens(number) if "\ufffd" in text or not text else text)
-    return shown.replace("\n", "").replace("\t", "")
-
-
-def single_neuron(model: "HookedRewardModel", layer: int, neuron: int, site: str = "post") -> NeuronSet:
+def single_neuron(model: HookedRewardModel, layer: int, neuron: int, site: str = "post") -> NeuronSet:
     """The set of one neuron of a model.
 
     Raises:
         RequestError: if the model has no such neuron.
     """
-    if not (0 <= layer < model.n_layers and 0 <= neuron < model.d_mlp):
-        raise RequestError(
-            f"the model has layers 0 to {model.n_layers - 1} of neurons 0 to {model.d_mlp - 1}, "
-            f"there is no neuron {layer}/{neuron}"
-        )
     return NeuronSet.of(f"neuron {layer}/{neuron}", site, (model.n_layers, model.d_mlp), [(layer, neuron)])
 
 
 def neuron_activations(
-    model: "HookedRewardModel",
+    model: HookedRewardModel,
     comparisons: Sequence[Comparison],
     neuron: tuple[int, int],
     *,
     site: str,
     budget: int,
-    go_on: Callable[[], None],
+    proceed: Callable[[], None],
 ) -> tuple[dict[str, Float[np.ndarray, " token"]], int]:
-    """The activations of one neuron at every token of either side, and how many comparisons they are of.
+    """The activations of one neuron at every token, by side, and the number of comparisons they come from.
 
-    Comparisons longer than the context are passed over; no more are read once `budget` tokens are reached. Before each
-    of them `go_on` is called, which may raise to break off.
+    Comparisons longer than the context are skipped. Reading stops at `budget` tokens. `proceed` is called before each
+    comparison and may raise to cancel.
     """
-    from tension_lens.model.batching import padded
-    from tension_lens.model.hooks import reading
-
     found: dict[str, list[Float[np.ndarray, " token"]]] = {side: [] for side in SIDES}
-    read = used = 0
+    count = used = 0
+    at_layer: list[Tensor] = []
+
+    def keep(layer: int, activations: Tensor) -> None:
+        if layer == neuron[0]:
+            at_layer[:] = [activations[..., neuron[1]].float().cpu()]
+
     for comparison in comparisons:
-        go_on()
+        proceed()
         texts = model.tokenizer(comparison, 0)
+        tokens = sum(len(text.ids) for text in texts)
         if max(len(text.ids) for text in texts) > model.max_context:
             continue
-        if used and used + sum(len(text.ids) for text in texts) > budget:
+        if used and used + tokens > budget:
             break
-        batch = padded(texts, model.pad_id, model.device)
-        kept: list[Tensor] = []
-
-        def keep(layer: int, activations: "Tensor", kept: "list[Tensor]" = kept) -> None:
-            if layer == neuron[0]:
-                kept.append(activations[..., neuron[1]].float().cpu())
-
         with reading(model.hooked, site, keep):
-            model.rewards_at_every_token(batch.tokens)
+            model.rewards_at_every_token(padded(texts, model.pad_id, model.device).tokens)
         for row, text in enumerate(texts):
-            found[text.side].append(kept[0][row, : len(text.ids)].numpy())
-        used += sum(len(text.ids) for text in texts)
-        read += 1
-    return {side: np.concatenate(rows) if rows else np.zeros(0) for side, rows in found.items()}, read
+            found[text.side].append(at_layer[0][row, : len(text.ids)].numpy())
+        used += tokens
+        count += 1
+    return {side: np.concatenate(rows) if rows else np.zeros(0) for side, rows in found.items()}, count

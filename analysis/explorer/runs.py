@@ -1,4 +1,4 @@
-"""What a runs directory holds: models, scores and saved neuron sets, by name. Nothing outside it is ever opened."""
+"""Models, scores and neuron sets of the runs in a folder, by name. Nothing outside that folder is opened."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,45 +12,33 @@ from tension_lens.neurons.sets import NeuronSet
 
 @dataclass(frozen=True)
 class Run:
-    """One backbone and seed: a folder with models/ and, where they were made, scores/ and sets/."""
+    """One backbone and seed."""
 
     name: str
     models: dict[str, Path]
-    """Checkpoint folders by name; the objectives first, in their usual order."""
+    """Checkpoint folders by name, the objectives first."""
     scores: dict[str, Path]
-    """Folders with scores, by name."""
+    """Folders with neuron scores, by name."""
     sets: dict[str, Path]
     """NeuronSet JSON files, by name."""
 
     def model(self, name: str | None) -> Path:
-        """The folder of a model.
-
-        Raises:
-            RequestError: if the run has no model of that name.
-        """
-        return _named(self.models, name, "model", self.name, "models")
+        """The folder of a model. Raises RequestError if the run has no such model."""
+        return self._path("models", name)
 
     def neuron_set(self, name: str | None) -> NeuronSet:
-        """A saved set, read anew.
-
-        Raises:
-            RequestError: if the run has no set of that name or the file is none.
-        """
-        return NeuronSet.load(_named(self.sets, name, "neuron set", self.name, "sets"))
+        """A saved set. Raises RequestError if the run has no such set or its file is damaged."""
+        return NeuronSet.load(self._path("sets", name))
 
     def scores_of(self, name: str | None) -> NeuronScores:
-        """The scores of a model, read once for each state of the file.
-
-        Raises:
-            RequestError: if the run has none of that name or the file is damaged.
-        """
-        folder = _named(self.scores, name, "scores", self.name, "scores")
+        """The scores in a folder, cached until the file changes. Raises RequestError if missing or damaged."""
+        folder = self._path("scores", name)
         return _scores(folder, (folder / SCORES_FILE).stat().st_mtime_ns)
 
     def sites(self) -> dict[str, dict[str, str]]:
-        """By site, for which objective or model which scores were read there: {site: {model: name of scores}}.
+        """Names of the scores by site and model: {site: {model: name of scores}}.
 
-        Scores in a folder of the model's own name come before others of the same model.
+        Scores named like their model take precedence over other scores of the same model.
         """
         found: dict[str, dict[str, str]] = {}
         for name in self.scores:
@@ -64,47 +52,59 @@ class Run:
                 known[model] = name
         return found
 
+    def scores_at(self, site: str, model: str) -> NeuronScores:
+        """The scores of a model at a site.
+
+        Raises:
+            RequestError: if there are none.
+        """
+        name = self.sites().get(site, {}).get(model)
+        if name is None:
+            raise RequestError(
+                f"run {self.name} has no scores of {model} at site {site}; "
+                f"python -m tension_lens.score --site {site} makes them"
+            )
+        return self.scores_of(name)
+
     def examples(self, model: str | None, site: str) -> Path | None:
-        """The folder with the model's top-examples index at a site, if one was made."""
+        """The folder with the top-examples index of a model at a site, if there is one."""
         folder = self.scores.get(self.sites().get(site, {}).get(model or "", ""))
         return folder if folder is not None and (folder / EXAMPLES_FILE).is_file() else None
 
+    def _path(self, folder: str, name: str | None) -> Path:
+        known: dict[str, Path] = getattr(self, folder)
+        if not known:
+            raise RequestError(f"run {self.name} has no {folder}: the folder {folder}/ is missing or empty")
+        if name not in known:
+            raise RequestError(f"run {self.name} has no {name!r} in {folder}/; choose one of {', '.join(known)}")
+        return known[name]
+
 
 @lru_cache(maxsize=32)
-def _scores(folder: Path, written: int) -> NeuronScores:
+def _scores(folder: Path, modified: int) -> NeuronScores:
     return NeuronScores.load(folder)
 
 
-def _named(known: dict[str, Path], name: str | None, what: str, run: str, folder: str) -> Path:
-    if not known:
-        raise RequestError(f"run {run} has no {what}: its folder {folder}/ is missing or empty")
-    if name not in known:
-        raise RequestError(f"run {run} has no {what} {name!r}; choose one of {', '.join(known)}")
-    return known[name]
-
-
 def find_runs(root: Path) -> dict[str, Run]:
-    """Every run in a directory, by its path below it; the directory itself may be one.
+    """Every run with at least one checkpoint at or below a folder, by relative path.
 
-    A run is a folder that holds models/ with at least one checkpoint. Links that lead out of the directory are left
-    out.
+    Links that lead out of the folder are ignored.
 
     Raises:
-        RequestError: if the directory is missing or holds none.
+        RequestError: if the folder is missing or has no run.
     """
     if not root.is_dir():
-        raise RequestError(f"--runs must be a folder of runs, {root} is none; make demo makes one")
+        raise RequestError(f"--runs must be a folder of runs, {root} is not a folder; make demo creates one")
     root = root.resolve()
-    found = (_run(name, folder, root) for name, folder in RunFolder.find(root).items())
-    runs = {run.name: run for run in found if run.models}
-    if not runs:
-        raise RequestError(f"no run in {root}: no folder there holds models/ with a checkpoint; make demo makes one")
-    return runs
 
-
-def _run(name: str, folder: RunFolder, root: Path) -> Run:
     def inside(paths: dict[str, Path]) -> dict[str, Path]:
         return {name: path for name, path in paths.items() if path.resolve().is_relative_to(root)}
 
-    scores, sets = inside(folder.finished_scores()), inside(folder.neuron_sets())
-    return Run(name, models=inside(folder.models()), scores=scores, sets=sets)
+    found = {
+        name: Run(name, *map(inside, (folder.models(), folder.finished_scores(), folder.neuron_sets())))
+        for name, folder in RunFolder.find(root).items()
+    }
+    runs = {name: run for name, run in found.items() if run.models}
+    if not runs:
+        raise RequestError(f"no run in {root}: no folder has models/ with a checkpoint; make demo creates one")
+    return runs

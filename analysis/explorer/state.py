@@ -1,4 +1,4 @@
-"""What the page asks, checked: the state of its controls as it stands in the URL."""
+"""The state of the page's controls, as written in its URL, validated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,27 +8,33 @@ from tension_lens.constants import ABLATIONS, BUCKETS, require_one_of
 from tension_lens.errors import RequestError
 
 MAX_CHARACTERS = 20_000
-"""Longest prompt or response that is read."""
-COLOURINGS = ("reward", "neuron", "set")
-OFF = ("neuron", "set", "bucket", "selection", "random")
-COLOUR_BY = ("membership", "layer")
-SCALES = ("linear", "log")
+"""Longest accepted prompt or response."""
+MAX_NUMBER = 1 << 31
+CHOICES = {
+    "colour": ("reward", "neuron", "set"),
+    "off": ("set", "bucket", "random", "neuron", "selection"),
+    "bucket": BUCKETS,
+    "ablation": ABLATIONS,
+    "by": ("membership", "layer"),
+    "scale": ("linear", "log"),
+}
+"""Allowed values of the fields that have a fixed list."""
 SWEPT = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
-"""The p of a sweep, percent of all neurons."""
+"""Percent of all neurons ablated in the sweep."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One state of the page. Every field comes from a browser or a link and is checked when it is used."""
+    """The state of the page. Values come from a browser or a link, and names are checked when they are used."""
 
     run: str = ""
     model: str = ""
     tab: str = "pair"
     source: str = "pick"
-    """`pick` from data or `type`."""
+    """`pick` from the data, or `type`."""
     data: str = ""
     item: str = ""
-    """comparison.chosen.rejected, indices."""
+    """Indices COMPARISON.CHOSEN.REJECTED."""
     prompt: str = ""
     first: str = ""
     second: str = ""
@@ -37,6 +43,7 @@ class Question:
     neuron: int = 0
     set: str = ""
     off: str = "set"
+    """Which neurons are ablated."""
     bucket: str = "early"
     draw: int = 0
     ablation: str = "zero"
@@ -46,39 +53,44 @@ class Question:
     by: str = "membership"
     scale: str = "linear"
     region: Mapping[str, Any] | None = None
-    """What was selected in the neuron map: {"x": [...], "y": [...]} corners, with the axes they are of."""
+    """Selection in the neuron map: corners {"x": [...], "y": [...]} and the axes they belong to."""
 
     @classmethod
     def of(cls, asked: Mapping[str, Any] | None) -> "Question":
-        """The question in what a browser sent; a field it leaves out has its default.
+        """The state sent by a browser; missing fields have their defaults.
 
         Raises:
-            RequestError: if a field holds what cannot be.
+            RequestError: if a value is invalid.
         """
-        known = {field.name: field for field in fields(cls)}
-        values = {name: value for name, value in (asked or {}).items() if name in known and value is not None}
-        try:
-            for name in ("layer", "neuron", "draw"):
-                values[name] = int(values.get(name, known[name].default))
-            values["top"] = float(values.get("top", known["top"].default))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise RequestError(f"{name if name != 'draw' else 'top or draw'} must be a number: {error}") from error
-        for name, field in known.items():
-            if field.type is str and not isinstance(values.get(name, ""), str):
-                raise RequestError(f"{name} must be text")
-        question = cls(**values)
-        require_one_of("colour", question.colour, COLOURINGS)
-        require_one_of("what to switch off", question.off, OFF)
-        require_one_of("depth bucket", question.bucket, BUCKETS)
-        require_one_of("ablation", question.ablation, ABLATIONS)
-        require_one_of("colouring of the map", question.by, COLOUR_BY)
-        require_one_of("scale", question.scale, SCALES)
-        if question.draw < 0:
-            raise RequestError(f"the draw of a random set must be at least 0, found {question.draw}")
-        typed = {"prompt": question.prompt, "response A": question.first, "response B": question.second}
-        for name, text in typed.items():
-            if len(text) > MAX_CHARACTERS:
-                raise RequestError(
-                    f"the {name} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read, shorten it"
-                )
-        return question
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            value = (asked or {}).get(field.name)
+            if value is None:
+                continue
+            if field.type is str:
+                _require_text(field.name, value)
+            elif field.type in (int, float):
+                value = _number(field.name, value, whole=field.type is int)
+            if field.name in CHOICES:
+                require_one_of(field.name, str(value), CHOICES[field.name])
+            values[field.name] = value
+        return cls(**values)
+
+
+def _number(name: str, value: Any, whole: bool) -> float:
+    try:
+        number = int(value) if whole else float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RequestError(f"{name} must be a number: {error}") from error
+    if not 0 <= number < MAX_NUMBER:
+        raise RequestError(f"{name} must be at least 0 and below {MAX_NUMBER:,}, found {number}")
+    return number
+
+
+def _require_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise RequestError(f"{name} must be text")
+    if len(value) > MAX_CHARACTERS:
+        raise RequestError(f"{name} has {len(value):,} characters; at most {MAX_CHARACTERS:,} are allowed, shorten it")
+    if any(0xD800 <= ord(character) < 0xE000 for character in value):
+        raise RequestError(f"{name} contains an unpaired surrogate, which is not a character; remove it")

@@ -1,14 +1,14 @@
 "use strict";
-// What the controls say becomes the URL and, for each view on the screen, a question; links and URLs become controls.
+// The state of the controls becomes the URL and a request for each view on the screen; URLs and links set the controls.
 (() => {
-  // In the order of CONTROLS in app.py.
+  // In the order of CONTROLS in page.py.
   const NAMES = ["run", "model", "tab", "source", "data", "item", "typed", "colour", "layer", "neuron", "set", "off",
     "bucket", "draw", "ablation", "statistic", "site", "top", "by", "scale", "region"];
   const NUMBERS = new Set(["layer", "neuron", "draw", "top"]);
   const TYPED = ["prompt", "first", "second"];
   const PAIR = ["source", "data", "item", "typed"];
   const MAP = ["run", "statistic", "site", "top"];
-  // What each view's answer depends on, and the tab it is on.
+  // Of each view: its tab, and the controls that its answer depends on, always or for one value of another control.
   const VIEWS = [
     ["pair", ["run", "model", ...PAIR, "colour"], { neuron: ["layer", "neuron", "site"], set: ["set"] }, "colour"],
     ["off", ["run", "model", ...PAIR, "off", "ablation", "statistic", "site"], { set: ["set"], bucket: ["set", "bucket"],
@@ -84,7 +84,7 @@
         : keep();
     },
     select(selected, question) {
-      // Nothing yet (undefined) is not the same as a selection let go (null).
+      // Undefined before the first selection, null when a selection is cleared.
       if (selected === undefined || !question) return keep();
       if (selected === null) return { region: null };
       const axes = [question.run, question.site, question.statistic].join("/");
@@ -95,7 +95,7 @@
     open(clicked) {
       const point = clicked && clicked.points && clicked.points[0];
       const plot = document.querySelector("#map-graph .js-plotly-plot");
-      // Dash leaves packed custom data out of what it says of a point; the drawn figure has it unpacked.
+      // Dash drops packed custom data from a point; the drawn figure has it unpacked.
       const places = point && plot && plot._fullData[point.curveNumber].customdata;
       const place = places && places[point.pointNumber];
       return place ? { tab: "neuron", layer: Number(place[0]), neuron: Number(place[1]) } : keep();
@@ -113,7 +113,7 @@
     else go(parse(button.dataset.state));
   });
 
-  // One token at a time is read out: the one under the pointer, or the one the arrow keys have reached.
+  // Shows the values of one token: the token under the pointer, or the one reached with the arrow keys.
   function read(token) {
     for (const other of document.querySelectorAll(".t.now")) other.classList.remove("now");
     token.classList.add("now");

@@ -1,1 +1,1 @@
-"""The explorer's four views: pair, what if, neuron map, neuron."""
+"""The explorer's four views, one file each."""

@@ -1,33 +1,27 @@
-"""The pair view: two responses token by token, coloured by a neuron, a set or the reward; the reward as it runs."""
+"""The pair view: two responses token by token, coloured by reward, neuron or set, and the reward at every token."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dash import Dash, Input, Output, html
+from dash import html
 
+from analysis.explorer.answering import Asked
 from analysis.explorer.figures import running_reward
-from analysis.explorer.reading import CONTINUED, SideReading, read_pair, single_neuron
-from analysis.explorer.views.answering import Asked, Explorer, answer, graph, signed
+from analysis.explorer.reading import SideReading, read_pair, single_neuron
+from analysis.explorer.tokens import CONTINUED
+from analysis.explorer.views.elements import graph, signed, verdict
 
 LOW, HIGH = (213, 94, 0), (0, 114, 178)
 """Okabe and Ito's vermillion and blue, as red, green and blue: below and above the centre."""
 STRONGEST = 0.6
-"""Opacity at the end of the scale, at which ink on it still reads in light and in dark."""
-
-
-def register(app: Dash, explorer: Explorer) -> None:
-    """Let the page ask for the view."""
-
-    @app.callback(Output("pair-panel", "children"), Input("ask-pair", "data"))  # type: ignore[untyped-decorator]
-    def show(asked: dict[str, Any] | None) -> Any:
-        return answer(explorer, "pair", asked, pair_panel)
+"""Opacity at the ends of the scale, at which text stays legible on a light and on a dark page."""
 
 
 def pair_panel(asked: Asked) -> list[Any]:
-    """Margin, tokens of both sides, running reward."""
-    question, explorer = asked.question, asked.explorer
-    run = explorer.run(question.run)
-    pair = explorer.catalogue.pair(question)
+    """Margin, tokens of both sides, reward at every token."""
+    question, run = asked.question, asked.run
+    pair = asked.explorer.catalogue.pair(question)
     with asked.models() as models:
         model = models.get(run.model(question.model))
         neurons = None
@@ -37,64 +31,50 @@ def pair_panel(asked: Asked) -> list[Any]:
             neurons = run.neuron_set(question.set)
         sides = read_pair(model, pair.comparison, neurons)
     what = {
-        "reward": "the reward read at the token",
-        "neuron": f"the activation of neuron {question.layer}/{question.neuron} (site {question.site})",
-        "set": f"the mean activation of set {question.set}",
+        "reward": "reward at the token",
+        "neuron": f"activation of neuron {question.layer}/{question.neuron} (site {question.site})",
+        "set": f"mean activation of set {question.set}",
     }[question.colour]
     scale = Scale.over(sides, centred=question.colour == "reward")
-    first, second = (side.reward for side in sides)
+    margin = sides[0].reward - sides[1].reward
     columns = [
         html.Section(
             [
                 html.H3([html.Span(name), html.Span(f"reward {signed(side.reward)}", className="number")]),
-                tokens(side, scale, f"{name}: tokens coloured by {what}"),
+                _tokens(side, scale, f"{name}: tokens coloured by {what}"),
             ],
             className="side",
         )
         for name, side in zip(pair.sides, sides, strict=True)
     ]
-    starts = [sum(not token.in_response for token in side.tokens) for side in sides]
-    pooled = [next(i for i, token in enumerate(side.tokens) if token.pooled) for side in sides]
+    pooled, starts = zip(*((side.text.pooled, side.text.response_start) for side in sides), strict=True)
     figure = running_reward([side.rewards for side in sides], pair.sides, pooled, starts)
+    judged = [html.Strong(signed(margin), id="margin"), html.Span(f" {verdict(margin, pair.sides)}")]
     return [
-        html.P([html.Span(pair.name, className="name")], className="which"),
-        html.P(
-            [
-                html.Span("margin "),
-                html.Strong(signed(first - second), id="margin"),
-                html.Span(f" {verdict(first - second, pair.sides)}"),
-            ],
-            className="margin",
-        ),
+        html.P(pair.label, className="which"),
+        html.P([html.Span("margin "), *judged], className="margin"),
         scale.legend(what),
-        html.P("Hover or use the arrow keys in a text to read a token.", id="token-detail", role="status"),
+        html.P(
+            "Point at a token, or use the arrow keys in a text, to see its values.", id="token-detail", role="status"
+        ),
         html.Div(columns, className="sides"),
-        html.H3("Reward as the text goes on"),
-        graph(figure, "Reward read at every token of both responses"),
+        html.H3("Reward at every token"),
+        graph(figure, "Reward at every token of both responses"),
     ]
 
 
-def verdict(margin: float, sides: tuple[str, str]) -> str:
-    """Which response a model prefers, in words."""
-    if margin == 0:
-        return "a tie"
-    return f"prefers {sides[0] if margin > 0 else sides[1]}"
-
-
+@dataclass(frozen=True)
 class Scale:
-    """From values to colours: vermillion below the centre, blue above, stronger the further away.
+    """Values to colours: vermillion below the centre, blue above, stronger with the distance."""
 
-    Args:
-        centre: the value without colour.
-        reach: the distance from it at which colour is strongest.
-    """
-
-    def __init__(self, centre: float, reach: float) -> None:
-        self.centre, self.reach = centre, reach
+    centre: float
+    """The value without colour."""
+    reach: float
+    """Distance from the centre at which the colour is strongest."""
 
     @classmethod
     def over(cls, sides: tuple[SideReading, SideReading], centred: bool) -> "Scale":
-        """A scale for both sides; around their mean if `centred`, else around 0."""
+        """One scale for both sides, around their mean if `centred`, else around 0."""
         values = np.concatenate([side.values for side in sides])
         centre = float(values.mean()) if centred else 0.0
         return cls(centre, float(np.abs(values - centre).max()) or 1.0)
@@ -107,29 +87,25 @@ class Scale:
 
     def legend(self, what: str) -> html.Div:
         """The scale as a bar with its numbers."""
-        ends = [signed(self.centre + step * self.reach) for step in (-1, 0, 1)]
-        stops = ", ".join(self.colour(self.centre + step * self.reach) for step in (-1, 0, 1))
+        marks = [self.centre + step * self.reach for step in (-1, 0, 1)]
+        stops = ", ".join(map(self.colour, marks))
         bar = html.Span(className="ramp", style={"background": f"linear-gradient(90deg, {stops})"})
-        numbers = html.Span([html.Span(end) for end in ends], className="ends")
-        return html.Div(
-            [html.Span(f"Colour: {what}"), html.Span([bar, numbers], className="scale")], className="legend"
-        )
+        numbers = html.Span([html.Span(signed(mark)) for mark in marks], className="ends")
+        scale = html.Span([bar, numbers], className="scale")
+        return html.Div([html.Span(f"Colour: {what}"), scale], className="legend")
 
 
-def tokens(side: SideReading, scale: Scale, label: str) -> html.Div:
-    """The tokens of one text. Letters are text children and attributes, never markup."""
+def _tokens(side: SideReading, scale: Scale, label: str) -> html.Div:
+    """The tokens of one text. Their text is set as text nodes and attributes, never as markup."""
     spans = []
-    for position, (token, value, reward) in enumerate(zip(side.tokens, side.values, side.rewards, strict=True)):
-        shown = "rest of a character" if token.text == CONTINUED else f"“{token.text.strip() or token.text}”"
-        names = ["t", *(["response"] if token.in_response else []), *(["pooled"] if token.pooled else [])]
-        read = " (the reward is read here)" if token.pooled else ""
-        spans.append(
-            html.Span(
-                token.text,
-                className=" ".join(names),
-                style={"backgroundColor": scale.colour(float(value))},
-                title=f"{shown} · token {position}, id {token.id} · value {signed(float(value))} "
-                f"· reward {signed(float(reward))}{read}",
-            )
+    rows = zip(side.tokens, side.text.ids, side.values.tolist(), side.rewards.tolist(), strict=True)
+    for position, (token, number, value, reward) in enumerate(rows):
+        shown = "rest of a character" if token == CONTINUED else f"“{token.strip() or token}”"
+        pooled = position == side.text.pooled
+        title = (
+            f"{shown} · token {position}, id {number} · value {signed(value)} · reward {signed(reward)}"
+            f"{' (pooled token: the reward of the response)' if pooled else ''}"
         )
+        names = f"t{' response' * (position >= side.text.response_start)}{' pooled' * pooled}"
+        spans.append(html.Span(token, className=names, style={"backgroundColor": scale.colour(value)}, title=title))
     return html.Div(spans, className="tokens", tabIndex=0, role="group", dir="ltr", **{"aria-label": label})

@@ -29,11 +29,7 @@ class CheckConfig:
 
 
 def run(config: CheckConfig) -> dict[str, Any]:
-    """The largest absolute difference in reward at each batch size.
-
-    Raises:
-        RequestError: if the input is invalid, or the model already fails when loaded.
-    """
+    """The largest absolute difference in reward at each batch size."""
     from tension_lens.model.checkpoints import load_hugging_face, resolve_model
     from tension_lens.model.reward_model import PARITY_TOLERANCE, HookedRewardModel
 
@@ -57,11 +53,7 @@ def run(config: CheckConfig) -> dict[str, Any]:
 
 
 def require_parity(config: CheckConfig) -> dict[str, Any]:
-    """The result of `run`; if it is over the tolerance it is printed and the command fails.
-
-    Raises:
-        FailedError: if rewards differ by more than the tolerance.
-    """
+    """The result of `run`; if it is over the tolerance it is printed and the command fails."""
     result = run(config)
     if not result["parity"] <= result["tolerance"]:
         print(json.dumps(result, indent=2))

@@ -49,11 +49,7 @@ class EvaluateConfig(OpenConfig):
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluate as the config says and write the tables.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Evaluate as the config says and write the tables."""
     from tension_lens.passes.rewards import evaluate_conditions
 
     require_one_of("ablation", config.ablation, ABLATIONS)
@@ -103,11 +99,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
 def mean_activations(
     model: "HookedRewardModel", data: "TokenizedData", site: str, folder: Path | None, token_budget: int
 ) -> Float[np.ndarray, "layer neuron"]:
-    """Each neuron's mean over both sides, from the scores in a folder if given, else over the texts.
-
-    Raises:
-        RequestError: if the scores are of another model or site.
-    """
+    """Each neuron's mean over both sides, from the scores in a folder if given, else over the texts."""
     from tension_lens.passes.activations import score_neurons
 
     if folder is None:

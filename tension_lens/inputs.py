@@ -39,11 +39,7 @@ class OpenConfig:
     """Forward pass: fast computes shared prefixes once and pads nothing, native is TransformerLens' own."""
 
     def open(self, long: "LongPolicy") -> "tuple[HookedRewardModel, TokenizedData]":
-        """The model, and the data as it reads them.
-
-        Raises:
-            RequestError: if either cannot be loaded.
-        """
+        """The model, and the data as it reads them."""
         from tension_lens.model.reward_model import HookedRewardModel
 
         require_positive(max_length=self.max_length, token_budget=self.token_budget)
@@ -53,11 +49,7 @@ class OpenConfig:
 
 
 def require_positive(**numbers: int) -> None:
-    """Check that the flags of these names are at least 1.
-
-    Raises:
-        RequestError: naming the first that is not.
-    """
+    """Check that the flags of these names are at least 1."""
     for name, number in numbers.items():
         if number < 1:
             raise RequestError(f"--{name.replace('_', '-')} must be at least 1, found {number}")
@@ -94,18 +86,7 @@ def run_record(
     resolved: dict[str, Any] | None = None,
     results: dict[str, Any] | None = None,
 ) -> RunRecord:
-    """The run record of a command that ran a model over data.
-
-    Args:
-        command: its module.
-        config: as given.
-        model: the reward model.
-        data: the comparisons.
-        seconds: time of the passes over the data.
-        tokens: tokens run in that time.
-        resolved: further resolved settings.
-        results: headline numbers.
-    """
+    """The run record of a command that ran `tokens` tokens of data through a model in `seconds`."""
     from tension_lens.model.tokenization import POOLED_TOKEN_RULE
 
     shared = {"data": data.dataset.spec, "max_length": data.max_length, "long": data.long, "device": str(model.device)}

@@ -45,11 +45,7 @@ class ScoreConfig(OpenConfig):
 
 
 def run(config: ScoreConfig) -> dict[str, Any]:
-    """Score as the config says and write the results.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Score as the config says and write the results."""
     from tension_lens.model.reward_model import HookedRewardModel
     from tension_lens.passes.activations import score_neurons
     from tension_lens.passes.attribution import add_contributions

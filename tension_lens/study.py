@@ -67,14 +67,9 @@ class StudyConfig:
 def study_conditions(
     sets: dict[str, NeuronSet], ablations: Sequence[str], kinds: Sequence[str], draws: int, scores: NeuronScores | None
 ) -> list[Condition]:
-    """The intact model, then each set with each ablation, followed by its random controls.
+    """The intact model, then each set with each ablation, followed by its random controls, `draws` of each kind.
 
-    Args:
-        sets: by the name that their conditions get.
-        ablations: `zero`, `mean` or both.
-        kinds: of controls.
-        draws: controls of each kind.
-        scores: of the model, for mean ablation and activation-matched controls.
+    Conditions get their set's key as name. Mean ablation and activation-matched controls need the model's scores.
     """
     found = [intact()]
     activation = None if scores is None else scores.importance("mean_abs")
@@ -92,9 +87,6 @@ def sets_of(runs: RunFolder, objective: str) -> dict[str, NeuronSet]:
     """The sets to ablate in an objective's model: `own`, and in the mixed model those of the single objectives.
 
     A set without a file or without neurons is left out, with a line on stderr.
-
-    Raises:
-        RequestError: if a file is malformed.
     """
     files = {"own": objective}
     if objective == "mixed":
@@ -114,11 +106,7 @@ def sets_of(runs: RunFolder, objective: str) -> dict[str, NeuronSet]:
 
 
 def scores_of(runs: RunFolder, objective: str, weights_sha256: str) -> NeuronScores | None:
-    """The scores of an objective's model, None if there are none.
-
-    Raises:
-        RequestError: if they are of other weights.
-    """
+    """The scores of an objective's model, None if there are none."""
     if objective not in runs.finished_scores():
         return None
     scores = NeuronScores.load(runs.scores(objective))
@@ -127,11 +115,7 @@ def scores_of(runs: RunFolder, objective: str, weights_sha256: str) -> NeuronSco
 
 
 def conditions_of(config: StudyConfig, objective: str, model: "HookedRewardModel") -> list[Condition]:
-    """Every condition of one model, from the sets and scores next to it.
-
-    Raises:
-        RequestError: if a set or the scores do not belong to the model, or scores are needed and missing.
-    """
+    """Every condition of one model, from the sets and scores next to it."""
     runs = RunFolder(config.runs)
     sets, scores = sets_of(runs, objective), scores_of(runs, objective, model.weights_sha256)
     for name, neurons in sets.items():
@@ -162,11 +146,7 @@ def fingerprint(conditions: Sequence[Condition], max_length: int) -> dict[str, A
 
 
 def slugs(data: list[str]) -> dict[str, str]:
-    """A folder name for each data spec.
-
-    Raises:
-        RequestError: if two specs would share one.
-    """
+    """A folder name for each data spec; two specs must not share one."""
     found: dict[str, str] = {}
     for text in data:
         spec = Spec.parse(text).with_defaults()
@@ -178,11 +158,7 @@ def slugs(data: list[str]) -> dict[str, str]:
 
 
 def run(config: StudyConfig) -> dict[str, Any]:
-    """Evaluate as the config says, one model at a time, one pass over each data spec.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Evaluate as the config says, one model at a time, one pass over each data spec."""
     from tension_lens.model.reward_model import HookedRewardModel
 
     for how in config.ablation:

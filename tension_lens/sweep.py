@@ -50,16 +50,9 @@ class SweepConfig(OpenConfig):
 def choices(
     scores: NeuronScores, statistics: Sequence[str], tops: Sequence[float], draws: int
 ) -> dict[Choice, Condition]:
-    """The ablation of each (selector, share, draw), in the order of the table; selected sets have draw 0.
+    """The ablation of each (selector, share in percent, draw), in the order of the table; selected sets have draw 0.
 
-    Args:
-        scores: of the model.
-        statistics: selectors; if empty, those of DEFAULT_STATISTICS that the scores hold.
-        tops: shares of neurons in percent.
-        draws: random sets of each size.
-
-    Raises:
-        RequestError: if the scores lack what a selector needs, or a share lies outside (0, 100].
+    Without `statistics` the selectors are those of DEFAULT_STATISTICS that the scores hold.
     """
     names = statistics or [name for name in DEFAULT_STATISTICS if name in scores.statistics]
     for name in names:
@@ -96,11 +89,7 @@ def sweep_rows(chosen: Mapping[Choice, Condition], tables: Mapping[Condition, It
 
 
 def run(config: SweepConfig) -> dict[str, Any]:
-    """Sweep as the config says and write the table.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Sweep as the config says and write the table."""
     import pandas as pd
 
     from tension_lens.passes.rewards import evaluate_conditions

@@ -90,11 +90,7 @@ def _at_site(flag: str, folder: Path, site: str) -> NeuronScores:
 
 
 def run(config: VariantsConfig) -> dict[str, Any]:
-    """Ablate what each variant selects and write the table.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Ablate what each variant selects and write the table."""
     import pandas as pd
 
     from tension_lens.passes.rewards import evaluate_conditions

@@ -40,11 +40,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> "Spec":
-        """Read a data spec.
-
-        Raises:
-            RequestError: if the dataset, subset or split is unknown.
-        """
+        """Read a data spec."""
         if text.endswith(FILE_SUFFIXES):
             return cls("file", path=Path(text))
         name, *rest = text.split(":")

@@ -146,11 +146,7 @@ def load_hugging_face(folder: Path, head_seed: int | None = None) -> Any:
 
 
 def load_tokenizer(folder: Path, card: RewardModelCard, config: Any) -> TextTokenizer:
-    """The tokenizer of a checkpoint folder, with the EOS rule of its card.
-
-    Raises:
-        RequestError: if its files are missing or it has ids that the model does not embed.
-    """
+    """The tokenizer of a checkpoint folder, with the EOS rule of its card."""
     from transformers import AutoTokenizer
 
     with quiet_transformers():

@@ -64,11 +64,7 @@ def hugging_face_rewards(
 
 
 def pick_device(device: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where available, else the CPU.
-
-    Raises:
-        RequestError: if PyTorch has no such device.
-    """
+    """The device of that name; `auto` is CUDA where available, else the CPU."""
     try:
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         torch.empty(0, device=chosen)

@@ -92,11 +92,7 @@ class TextTokenizer:
         self.append_eos = append_eos
 
     def __call__(self, comparison: Comparison, item: int) -> list[TokenizedText]:
-        """The tokenised responses of one comparison, chosen first.
-
-        Raises:
-            RequestError: if a text has no tokens.
-        """
+        """The tokenised responses of one comparison, chosen first."""
         parts, responses = [], []
         for side in SIDES:
             for number, response in enumerate(comparison.side(side)):
@@ -139,9 +135,6 @@ def tokenize(dataset: Dataset, tokenizer: TextTokenizer, max_length: int, long: 
 
     A comparison is too long if any of its responses has more than `max_length` tokens: `drop` leaves the comparison
     out, `truncate` cuts its long texts on the right.
-
-    Raises:
-        RequestError: if a text is empty or nothing is left.
     """
     texts: list[TokenizedText] = []
     kept = too_long = 0

@@ -74,11 +74,7 @@ def contributions(model: HookedRewardModel, batch: Batch) -> dict[str, Float[Ten
 
 
 class ContributionAccumulator:
-    """Running sums of contributions over the responses of one side. Sums are float64; memory is O(neurons).
-
-    Args:
-        shape: (n_layers, d_mlp).
-    """
+    """Running sums of contributions over the responses of one side, in float64; memory is O(neurons)."""
 
     def __init__(self, shape: tuple[int, int], device: torch.device | str = "cpu") -> None:
         self.responses = 0

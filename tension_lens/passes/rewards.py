@@ -83,11 +83,7 @@ def _ablation(model: HookedRewardModel, condition: Condition) -> AbstractContext
 
 
 def item_table(data: TokenizedData, rewards: Rewards) -> ItemTable:
-    """Rewards by text as an item table; an item that was dropped as too long has no row.
-
-    Raises:
-        RequestError: if a reward is not finite.
-    """
+    """Rewards by text as an item table; an item that was dropped as too long has no row."""
     if not np.isfinite(rewards).all():
         raise RequestError("the model gives rewards that are infinite or not numbers")
     kept = sorted({text.item for text in data.texts})

@@ -39,13 +39,7 @@ class Place:
 
 
 def places_of(texts: Sequence[TokenizedText], rows: Sequence[Rows], scope: str) -> list[list[Place]]:
-    """Where the tokens in scope of each comparison lie in a batch; a shared row belongs to the first of its texts.
-
-    Args:
-        texts: of the batch.
-        rows: of each text the rows of its tokens, first to last.
-        scope: `all`, `response` or `last`.
-    """
+    """Where the tokens in scope of each comparison lie in a batch; a shared row belongs to the first of its texts."""
     found: dict[int, list[Place]] = {}
     seen = np.zeros(1 + max(int(mine.max()) for mine in rows), dtype=bool)
     whole = [Place(slice(0), text, 0).code() for text in texts]
@@ -64,14 +58,9 @@ def places_of(texts: Sequence[TokenizedText], rows: Sequence[Rows], scope: str) 
 
 
 class ExampleAccumulator:
-    """The K tokens of largest |activation| of every neuron, each of another comparison. Memory is O(neurons · K).
+    """The `count` tokens of largest |activation| of every neuron, each of another comparison. Memory is O(neurons · count).
 
     The order of the input does not matter; of equal activations the one that comes first in the data is kept.
-
-    Args:
-        shape: (n_layers, d_mlp).
-        count: K, how many examples of each neuron to keep.
-        device: where the activations are.
     """
 
     def __init__(self, shape: tuple[int, int], count: int, device: torch.device | str = "cpu") -> None:
@@ -81,13 +70,7 @@ class ExampleAccumulator:
         """`Place.code`, of each value."""
 
     def update(self, layer: int, activations: Float[Tensor, "row d_mlp"], places: Sequence[Sequence[Place]]) -> None:
-        """Add one layer's activations of a batch.
-
-        Args:
-            layer: which one.
-            activations: of the batch.
-            places: from `places_of`. Texts of one comparison may come in several batches.
-        """
+        """Add one layer's activations of a batch. Texts of one comparison may come in several batches."""
         best = [self._best_of(activations, of_item) for of_item in places]
         if not best:
             return

@@ -18,7 +18,7 @@ from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, run_record
+from tension_lens.inputs import OpenConfig, record_run
 from tension_lens.metrics.accuracy import accuracy_of
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.neurons.conditions import ablation, intact, random_controls
@@ -78,7 +78,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         started = time.perf_counter()
     tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget)
     seconds = time.perf_counter() - started
-    config.out.with_suffix(".run.json").unlink(missing_ok=True)
+    record_path = config.out.with_suffix(".run.json")
+    record_path.unlink(missing_ok=True)
     provenance = {"weights_sha256": model.weights_sha256, "data_sha256": data.dataset.sha256}
     summaries = []
     for number, (condition, items) in enumerate(tables.items()):
@@ -87,12 +88,10 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         items.save(path, {"condition": name, **provenance})
         summaries.append({"condition": name, "table": str(path), **summary(items)})
     results = {**summaries[0], "controls": summaries[1:]}
-    more = {"results": results}
+    more: dict[str, Any] = {"passes": len(tables), "results": results}
     if config.ablate is not None:
         more["resolved"] = {"ablate_sha256": sha256_of_files([config.ablate])}
-    tokens = data.n_tokens * len(tables)
-    record = run_record("tension_lens.evaluate", plain(config), model, data, seconds=seconds, tokens=tokens, **more)
-    record.save(config.out.with_suffix(".run.json"))
+    record_run(record_path, "tension_lens.evaluate", plain(config), model, data, seconds=seconds, **more)
     return results
 
 

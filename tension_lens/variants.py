@@ -17,7 +17,7 @@ from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import INTACT, RANDOM, SITES
 from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, run_record
+from tension_lens.inputs import OpenConfig, record_run, require_at_least
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
 from tension_lens.neurons.effects import accuracy_columns, paired_changes
@@ -97,8 +97,7 @@ def run(config: VariantsConfig) -> dict[str, Any]:
 
     require_writable(config.out, VARIANTS_FILE, RUN_FILE)
     require_percent(config.top)
-    if config.draws < 0:
-        raise RequestError(f"--draws must be at least 0, found {config.draws}")
+    require_at_least(0, draws=config.draws)
     scores, gate = read_scores(config.scores, config.gate_scores)
     model, data = config.open("truncate")
     scores.require_of_model(model.weights_sha256, config.scores, config.model)
@@ -111,16 +110,13 @@ def run(config: VariantsConfig) -> dict[str, Any]:
         conditions[f"{RANDOM}-{draw}"] = control
     started = time.perf_counter()
     tables = evaluate_conditions(model, data, list(conditions.values()), token_budget=config.token_budget)
-    seconds, tokens = time.perf_counter() - started, data.n_tokens * len(conditions)
+    seconds = time.perf_counter() - started
     (config.out / RUN_FILE).unlink(missing_ok=True)
     rows = variant_rows(conditions, {name: tables[one] for name, one in conditions.items()})
     with atomic_write(config.out / VARIANTS_FILE) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-    results = {"model": model.card.identity}
-    record = run_record(
-        "tension_lens.variants", plain(config), model, data, seconds=seconds, tokens=tokens, results=results
-    )
-    record.save(config.out / RUN_FILE)
+    more: dict[str, Any] = {"passes": len(conditions), "results": {"model": model.card.identity}}
+    record_run(config.out / RUN_FILE, "tension_lens.variants", plain(config), model, data, seconds=seconds, **more)
     return {"table": str(config.out / VARIANTS_FILE), "conditions": len(conditions), "n": len(tables[intact()])}
 
 

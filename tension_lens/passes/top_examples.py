@@ -11,7 +11,7 @@ from torch import Tensor
 from tension_lens.constants import SIDES
 from tension_lens.model.batch import Rows
 from tension_lens.model.tokenization import TokenizedText
-from tension_lens.neurons.examples import _FIELDS, _TENSORS, TopExamples
+from tension_lens.neurons.examples import FIELDS, TENSORS, TopExamples
 
 RESPONSE_BITS, POSITION_BITS = 15, 17
 ITEM_AT = 1 + RESPONSE_BITS + POSITION_BITS
@@ -58,9 +58,10 @@ def places_of(texts: Sequence[TokenizedText], rows: Sequence[Rows], scope: str) 
 
 
 class ExampleAccumulator:
-    """The `count` tokens of largest |activation| of every neuron, each of another comparison. Memory is O(neurons · count).
+    """The `count` tokens of largest |activation| of every neuron, each of another comparison.
 
-    The order of the input does not matter; of equal activations the one that comes first in the data is kept.
+    The order of the input does not matter; of equal activations the one that comes first in the data is kept. Memory is
+    O(neurons · count).
     """
 
     def __init__(self, shape: tuple[int, int], count: int, device: torch.device | str = "cpu") -> None:
@@ -120,5 +121,5 @@ class ExampleAccumulator:
         }
         nothing = codes == NOTHING
         columns = [values, *(np.where(nothing, -(name == "items"), part) for name, part in parts.items())]
-        typed = [column.astype(kind) for column, kind in zip(columns, _TENSORS.values(), strict=True)]
-        return TopExamples(**dict(zip(_FIELDS, typed, strict=True)), metadata=metadata)
+        typed = [column.astype(kind) for column, kind in zip(columns, TENSORS.values(), strict=True)]
+        return TopExamples(**dict(zip(FIELDS, typed, strict=True)), metadata=metadata)

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,11 @@ class RewardModelCard:
             return cls()
         content = read_json(path, "reward model card")
         try:
-            if not isinstance(content.get("eos_appended", False), bool):
-                raise ValueError(f"eos_appended must be true or false, found {content['eos_appended']!r}")
-            return cls(
-                template=check_template(content.get("template", HH_TEMPLATE)),
-                eos_appended=content.get("eos_appended", False),
-                objective=content.get("objective"),
-                seed=content.get("seed"),
-                backbone=content.get("backbone"),
-                data=content.get("data"),
-            )
+            card = cls(**{one.name: content.get(one.name, one.default) for one in fields(cls)})
+            if not isinstance(card.eos_appended, bool):
+                raise ValueError(f"eos_appended must be true or false, found {card.eos_appended!r}")
+            check_template(card.template)
+            return card
         except (ValueError, AttributeError) as error:
             raise RequestError(f"reward model card {path}: {error}") from error
 

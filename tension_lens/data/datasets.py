@@ -182,7 +182,8 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Dataset:
         if root is None:
             rows = read_hub(HH_HUB_ID, split, f"hh-rlhf/{part}/{split}.jsonl.gz", data_dir=part)
         else:
-            found = _hh_file(root, part, split)
+            files = [root / "hh-rlhf" / part / f"{split}{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
+            found = next((path for path in files if path.is_file()), None)
             if found is None:
                 missing.append(f"{part}/{split}")
                 continue
@@ -193,11 +194,6 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Dataset:
             f"hh-rlhf:{subset}:{split} not found under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
         )
     return Dataset(tuple(comparisons), dict(dropped), tuple(missing))
-
-
-def _hh_file(root: Path, part: str, split: str) -> Path | None:
-    candidates = (root / "hh-rlhf" / part / f"{split}{suffix}" for suffix in (".jsonl.gz", ".jsonl"))
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _local(path: Path) -> Iterable[Comparison]:

@@ -47,11 +47,11 @@ class RewardModelCard:
             return cls()
         content = read_json(path, "reward model card")
         try:
-            card = cls(**{one.name: content.get(one.name, one.default) for one in fields(cls)})
-            if not isinstance(card.eos_appended, bool):
-                raise ValueError(f"eos_appended must be true or false, found {card.eos_appended!r}")
-            check_template(card.template)
-            return card
+            known = {one.name: content.get(one.name, one.default) for one in fields(cls)}
+            if not isinstance(known["eos_appended"], bool):
+                raise ValueError(f"eos_appended must be true or false, found {known['eos_appended']!r}")
+            check_template(known["template"])
+            return cls(**known)
         except (ValueError, AttributeError) as error:
             raise RequestError(f"reward model card {path}: {error}") from error
 

@@ -48,11 +48,8 @@ def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) 
     """A row for the intact model, each variant and each random set.
 
     `jaccard` is with the neurons of the set that `against` names; `difference` is the accuracy minus that set's on the
-    same items, with Tango's 95 % interval; `p_holm` is McNemar's exact p after Holm's correction over the rows.
-
-    Args:
-        conditions: by name, `intact` among them; the name of a random set starts with `random`.
-        items: item tables of the same names.
+    same items, with Tango's 95 % interval; `p_holm` is McNemar's exact p after Holm's correction over the rows. Both
+    arguments have the same names, `intact` among them; the name of a random set starts with `random`.
     """
     sets = {name: one.neurons for name, one in conditions.items() if one.neurons is not None}
     against = {name: VARIANTS[name].against if name in VARIANTS else TOOLKIT for name in sets}
@@ -66,11 +63,7 @@ def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) 
 
 
 def read_scores(post: Path, gate: Path | None) -> tuple[NeuronScores, NeuronScores | None]:
-    """The scores at both sites.
-
-    Raises:
-        RequestError: if they are of another site, or of different models or data.
-    """
+    """The scores at both sites, which must be of the same model and data."""
     at_post = _at_site("--scores", post, SITES[0])
     if gate is None:
         return at_post, None

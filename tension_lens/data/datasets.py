@@ -59,10 +59,7 @@ class Spec:
     def with_defaults(self, subset: str = "mixed", split: str = DEFAULT_SPLIT) -> "Spec":
         """The spec with defaults for a missing subset and split.
 
-        For a benchmark, subset `mixed` becomes `all`, and the split is its only one.
-
-        Raises:
-            RequestError: if the default split of a benchmark is `train`, which no benchmark has.
+        For a benchmark, subset `mixed` becomes `all`, and the split is its only one, which is never `train`.
         """
         if self.path is not None:
             return self

@@ -1,6 +1,5 @@
 """Checkpoints on disk: their card, their Hugging Face model, their tokenizer."""
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -147,7 +146,7 @@ def load_tokenizer(folder: Path, card: RewardModelCard, config: Any) -> TextToke
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise RequestError(
                 f"tokenizer in {folder} cannot be loaded: {' '.join(str(error).split())[:200]}"
             ) from error

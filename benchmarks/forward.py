@@ -34,7 +34,7 @@ from benchmarks.memory import in_own_process, memory_of, start_measuring
 from tension_lens.cli import parse, run_command
 from tension_lens.console import tell
 from tension_lens.constants import SIDES, require_one_of
-from tension_lens.inputs import open_dataset, require_positive
+from tension_lens.inputs import open_dataset, require_at_least
 from tension_lens.model.batch import Batch
 from tension_lens.model.batching import padded, padded_batches
 from tension_lens.model.checkpoints import quiet_transformers
@@ -220,7 +220,7 @@ def run(config: ForwardBenchmarkConfig) -> dict[str, Any]:
         RequestError: if a way or geometry is unknown.
     """
     ways = tuple(require_one_of("way", way, WAYS) for way in config.ways)
-    require_positive(repeats=config.repeats)
+    require_at_least(1, repeats=config.repeats)
     memory = {}
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -18,7 +18,7 @@ from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, run_record
+from tension_lens.inputs import OpenConfig, record_run
 from tension_lens.metrics.accuracy import accuracy_of
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.neurons.conditions import ablation, intact, random_controls
@@ -49,11 +49,7 @@ class EvaluateConfig(OpenConfig):
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluate as the config says and write the tables.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Evaluate as the config says and write the tables."""
     from tension_lens.passes.rewards import evaluate_conditions
 
     require_one_of("ablation", config.ablation, ABLATIONS)
@@ -82,7 +78,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         started = time.perf_counter()
     tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget)
     seconds = time.perf_counter() - started
-    config.out.with_suffix(".run.json").unlink(missing_ok=True)
+    record_path = config.out.with_suffix(".run.json")
+    record_path.unlink(missing_ok=True)
     provenance = {"weights_sha256": model.weights_sha256, "data_sha256": data.dataset.sha256}
     summaries = []
     for number, (condition, items) in enumerate(tables.items()):
@@ -91,23 +88,17 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         items.save(path, {"condition": name, **provenance})
         summaries.append({"condition": name, "table": str(path), **summary(items)})
     results = {**summaries[0], "controls": summaries[1:]}
-    more = {"results": results}
+    more: dict[str, Any] = {"passes": len(tables), "results": results}
     if config.ablate is not None:
         more["resolved"] = {"ablate_sha256": sha256_of_files([config.ablate])}
-    tokens = data.n_tokens * len(tables)
-    record = run_record("tension_lens.evaluate", plain(config), model, data, seconds=seconds, tokens=tokens, **more)
-    record.save(config.out.with_suffix(".run.json"))
+    record_run(record_path, "tension_lens.evaluate", plain(config), model, data, seconds=seconds, **more)
     return results
 
 
 def mean_activations(
     model: "HookedRewardModel", data: "TokenizedData", site: str, folder: Path | None, token_budget: int
 ) -> Float[np.ndarray, "layer neuron"]:
-    """Each neuron's mean over both sides, from the scores in a folder if given, else over the texts.
-
-    Raises:
-        RequestError: if the scores are of another model or site.
-    """
+    """Each neuron's mean over both sides, from the scores in a folder if given, else over the texts."""
     from tension_lens.passes.activations import score_neurons
 
     if folder is None:

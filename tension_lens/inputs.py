@@ -15,7 +15,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenConfig:
+class PassConfig:
+    """How to run a model over data."""
+
+    data_root: Path | None = None
+    """Folder that mirrors the hub's data files. Default: TENSION_LENS_DATA, and without that the hub."""
+    max_length: int = 1024
+    """Most tokens of a text; never more than the model's context."""
+    limit: int | None = None
+    """Read only the first N comparisons of a data spec."""
+    token_budget: int = 4096
+    """Most tokens of a batch: distinct tokens on the fast engine, padding included on the native one."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+    engine: Literal["fast", "native"] = "fast"
+    """Forward pass: fast computes shared prefixes once and pads nothing, native is TransformerLens' own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenConfig(PassConfig):
     """Model and data."""
 
     model: str
@@ -23,44 +41,24 @@ class OpenConfig:
     data: str
     """Data spec NAME[:SUBSET[:SPLIT]] (sample, hh-rlhf, reward-bench, reward-bench-2, rm-bench, rmb; SUBSET of a
     benchmark: a sub-task, helpful, harmless or all) or a .jsonl, .jsonl.gz, .json or .parquet file."""
-    data_root: Path | None = None
-    """Folder that mirrors the hub's data files. Default: TENSION_LENS_DATA, and without that the hub."""
-    max_length: int = 1024
-    """Most tokens of a text; never more than the model's context."""
-    limit: int | None = None
-    """Read only the first N comparisons."""
-    token_budget: int = 4096
-    """Most tokens of a batch: distinct tokens on the fast engine, padding included on the native one."""
-    device: str = "auto"
-    """auto, cpu, cuda, ..."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number type of the forward pass. Rewards are always checked against Hugging Face in float32."""
-    engine: Literal["fast", "native"] = "fast"
-    """Forward pass: fast computes shared prefixes once and pads nothing, native is TransformerLens' own."""
 
     def open(self, long: "LongPolicy") -> "tuple[HookedRewardModel, TokenizedData]":
-        """The model, and the data as it reads them.
-
-        Raises:
-            RequestError: if either cannot be loaded.
-        """
+        """The model, and the data as it reads them."""
         from tension_lens.model.reward_model import HookedRewardModel
 
-        require_positive(max_length=self.max_length, token_budget=self.token_budget)
+        require_at_least(1, max_length=self.max_length, token_budget=self.token_budget)
         dataset = open_dataset(self.data, self.data_root, self.limit)
         model = HookedRewardModel.from_pretrained(self.model, self.device, self.dtype, engine=self.engine)
         return model, open_texts(model, dataset, self.max_length, long)
 
 
-def require_positive(**numbers: int) -> None:
-    """Check that the flags of these names are at least 1.
-
-    Raises:
-        RequestError: naming the first that is not.
-    """
+def require_at_least(least: int, **numbers: int) -> None:
+    """Check that the flags of these names are at least `least`."""
     for name, number in numbers.items():
-        if number < 1:
-            raise RequestError(f"--{name.replace('_', '-')} must be at least 1, found {number}")
+        if number < least:
+            raise RequestError(f"--{name.replace('_', '-')} must be at least {least}, found {number}")
 
 
 def open_dataset(data: str, data_root: Path | None, limit: int | None = None, **defaults: str) -> Dataset:
@@ -83,33 +81,23 @@ def open_texts(model: "HookedRewardModel", dataset: Dataset, max_length: int, lo
     return data
 
 
-def run_record(
+def record_run(
+    path: Path,
     command: str,
     config: dict[str, Any],
     model: "HookedRewardModel",
     data: "TokenizedData",
     *,
     seconds: float,
-    tokens: int,
+    passes: int,
     resolved: dict[str, Any] | None = None,
     results: dict[str, Any] | None = None,
 ) -> RunRecord:
-    """The run record of a command that ran a model over data.
-
-    Args:
-        command: its module.
-        config: as given.
-        model: the reward model.
-        data: the comparisons.
-        seconds: time of the passes over the data.
-        tokens: tokens run in that time.
-        resolved: further resolved settings.
-        results: headline numbers.
-    """
+    """Write the run record of a command that ran all of the data through a model `passes` times in `seconds`."""
     from tension_lens.model.tokenization import POOLED_TOKEN_RULE
 
     shared = {"data": data.dataset.spec, "max_length": data.max_length, "long": data.long, "device": str(model.device)}
-    return RunRecord(
+    record = RunRecord(
         command=command,
         config=config,
         resolved={**shared, **(resolved or {})},
@@ -120,6 +108,8 @@ def run_record(
         counts=data.counts,
         parity=model.parity,
         seconds=seconds,
-        tokens_per_second=tokens / max(seconds, 1e-9),
+        tokens_per_second=passes * data.n_tokens / max(seconds, 1e-9),
         results=results or {},
     )
+    record.save(path)
+    return record

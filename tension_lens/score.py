@@ -17,8 +17,7 @@ from tension_lens.artifacts.layout import EXAMPLES_FILE, RUN_FILE, SCORES_FILE
 from tension_lens.artifacts.record import plain
 from tension_lens.cli import command
 from tension_lens.constants import SCOPES, SITES, require_one_of
-from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, run_record
+from tension_lens.inputs import OpenConfig, record_run, require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +44,7 @@ class ScoreConfig(OpenConfig):
 
 
 def run(config: ScoreConfig) -> dict[str, Any]:
-    """Score as the config says and write the results.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Score as the config says and write the results."""
     from tension_lens.model.reward_model import HookedRewardModel
     from tension_lens.passes.activations import score_neurons
     from tension_lens.passes.attribution import add_contributions
@@ -57,8 +52,7 @@ def run(config: ScoreConfig) -> dict[str, Any]:
 
     require_one_of("site", config.site, SITES)
     require_one_of("scope", config.scope, SCOPES)
-    if config.top_examples < 0:
-        raise RequestError(f"--top-examples must be at least 0, found {config.top_examples}")
+    require_at_least(0, top_examples=config.top_examples)
     require_writable(config.out, SCORES_FILE, EXAMPLES_FILE, RUN_FILE)
     model, data = config.open(config.long)
     base = examples = None
@@ -81,10 +75,9 @@ def run(config: ScoreConfig) -> dict[str, Any]:
     scores.save(config.out)
     if examples is not None:
         examples.finish({**about, **how, "comparisons": str(len(data.dataset))}).save(config.out)
-    record = run_record(
-        "tension_lens.score", plain(config), model, data, seconds=seconds, tokens=passes * data.n_tokens
+    record = record_run(
+        config.out / RUN_FILE, "tension_lens.score", plain(config), model, data, seconds=seconds, passes=passes
     )
-    record.save(config.out / RUN_FILE)
     return {
         "scores": str(config.out / SCORES_FILE),
         "items": data.counts["kept"],

@@ -47,11 +47,7 @@ class SelectConfig:
 
 
 def run(config: SelectConfig) -> dict[str, Any]:
-    """Select or partition as the config says and write the sets.
-
-    Raises:
-        RequestError: if anything asked for cannot be had.
-    """
+    """Select or partition as the config says and write the sets."""
     pair = config.helpful, config.harmless
     if config.scores is not None and pair == (None, None):
         return _select(config.scores, config)

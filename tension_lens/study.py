@@ -3,7 +3,8 @@
 --runs names a folder with models/OBJECTIVE, sets/OBJECTIVE.json and scores/OBJECTIVE, as `make demo` writes one. Every
 model is run intact and without its own set; the mixed model also without helpful, harmless, helpful_only, harmless_only
 and shared; every set is compared with random sets of its size. Writes to --out one item table for each condition,
-BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet, and a run record in each DATA folder. Finished folders are reused.
+BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet, and a run record in each DATA folder. Finished folders are reused. Texts
+over --max-length are truncated.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tension_lens.artifacts.files import require_writable
 from tension_lens.artifacts.layout import RUN_FILE, RunFolder, StudyFolder
@@ -22,7 +23,7 @@ from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
 from tension_lens.data.datasets import Spec
 from tension_lens.errors import RequestError
-from tension_lens.inputs import open_dataset, open_texts, require_positive, run_record
+from tension_lens.inputs import PassConfig, open_dataset, open_texts, record_run, require_at_least
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
@@ -35,7 +36,7 @@ TABLE_VERSION = "1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyConfig:
+class StudyConfig(PassConfig):
     """Which models, on which data, under which conditions."""
 
     runs: Path
@@ -50,31 +51,14 @@ class StudyConfig:
     """Random sets for each set: uniform, layer (as many in each layer), activation (as many in each bin)."""
     draws: int = 1
     """Random sets of each kind; 0 for none."""
-    data_root: Path | None = None
-    """Folder that mirrors the hub's data files. Default: TENSION_LENS_DATA, and without that the hub."""
-    max_length: int = 1024
-    """Most tokens of a text, longer ones are truncated; never more than the model's context."""
-    limit: int | None = None
-    """Read only the first N comparisons of each data spec."""
-    token_budget: int = 4096
-    """Most tokens of a batch: distinct tokens on the fast engine, padding included on the native one."""
-    device: str = "auto"
-    """auto, cpu, cuda, ..."""
-    engine: Literal["fast", "native"] = "fast"
-    """Forward pass: fast computes shared prefixes once and pads nothing, native is TransformerLens' own."""
 
 
 def study_conditions(
     sets: dict[str, NeuronSet], ablations: Sequence[str], kinds: Sequence[str], draws: int, scores: NeuronScores | None
 ) -> list[Condition]:
-    """The intact model, then each set with each ablation, followed by its random controls.
+    """The intact model, then each set with each ablation, followed by its random controls, `draws` of each kind.
 
-    Args:
-        sets: by the name that their conditions get.
-        ablations: `zero`, `mean` or both.
-        kinds: of controls.
-        draws: controls of each kind.
-        scores: of the model, for mean ablation and activation-matched controls.
+    Conditions get their set's key as name. Mean ablation and activation-matched controls need the model's scores.
     """
     found = [intact()]
     activation = None if scores is None else scores.importance("mean_abs")
@@ -92,9 +76,6 @@ def sets_of(runs: RunFolder, objective: str) -> dict[str, NeuronSet]:
     """The sets to ablate in an objective's model: `own`, and in the mixed model those of the single objectives.
 
     A set without a file or without neurons is left out, with a line on stderr.
-
-    Raises:
-        RequestError: if a file is malformed.
     """
     files = {"own": objective}
     if objective == "mixed":
@@ -114,11 +95,7 @@ def sets_of(runs: RunFolder, objective: str) -> dict[str, NeuronSet]:
 
 
 def scores_of(runs: RunFolder, objective: str, weights_sha256: str) -> NeuronScores | None:
-    """The scores of an objective's model, None if there are none.
-
-    Raises:
-        RequestError: if they are of other weights.
-    """
+    """The scores of an objective's model, None if there are none."""
     if objective not in runs.finished_scores():
         return None
     scores = NeuronScores.load(runs.scores(objective))
@@ -127,11 +104,7 @@ def scores_of(runs: RunFolder, objective: str, weights_sha256: str) -> NeuronSco
 
 
 def conditions_of(config: StudyConfig, objective: str, model: "HookedRewardModel") -> list[Condition]:
-    """Every condition of one model, from the sets and scores next to it.
-
-    Raises:
-        RequestError: if a set or the scores do not belong to the model, or scores are needed and missing.
-    """
+    """Every condition of one model, from the sets and scores next to it."""
     runs = RunFolder(config.runs)
     sets, scores = sets_of(runs, objective), scores_of(runs, objective, model.weights_sha256)
     for name, neurons in sets.items():
@@ -162,11 +135,7 @@ def fingerprint(conditions: Sequence[Condition], max_length: int) -> dict[str, A
 
 
 def slugs(data: list[str]) -> dict[str, str]:
-    """A folder name for each data spec.
-
-    Raises:
-        RequestError: if two specs would share one.
-    """
+    """A folder name for each data spec; two specs must not share one."""
     found: dict[str, str] = {}
     for text in data:
         spec = Spec.parse(text).with_defaults()
@@ -178,20 +147,15 @@ def slugs(data: list[str]) -> dict[str, str]:
 
 
 def run(config: StudyConfig) -> dict[str, Any]:
-    """Evaluate as the config says, one model at a time, one pass over each data spec.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Evaluate as the config says, one model at a time, one pass over each data spec."""
     from tension_lens.model.reward_model import HookedRewardModel
 
     for how in config.ablation:
         require_one_of("ablation", how, ABLATIONS)
     for kind in config.controls:
         require_one_of("control", kind, CONTROLS)
-    if config.draws < 0:
-        raise RequestError(f"--draws must be at least 0, found {config.draws}")
-    require_positive(max_length=config.max_length, token_budget=config.token_budget)
+    require_at_least(0, draws=config.draws)
+    require_at_least(1, max_length=config.max_length, token_budget=config.token_budget)
     folders = slugs(config.data)
     require_writable(config.out)
     models = {name: path for name, path in RunFolder(config.runs).models().items() if name in OBJECTIVES}
@@ -244,10 +208,8 @@ def _evaluate(
         about = {**identity, "data": dataset.spec, **condition.metadata(), **hashes}
         items.save(paths[condition], about)
     given = {**plain(config), "model": model.name, "data": spec, "dtype": "float32"}
-    tokens = data.n_tokens * len(conditions)
-    more = {"resolved": asked, "results": {"missing": list(dataset.missing)}}
-    record = run_record("tension_lens.study", given, model, data, seconds=seconds, tokens=tokens, **more)
-    record.save(folder / RUN_FILE)
+    more: dict[str, Any] = {"passes": len(conditions), "resolved": asked, "results": {"missing": list(dataset.missing)}}
+    record_run(folder / RUN_FILE, "tension_lens.study", given, model, data, seconds=seconds, **more)
     tell(f"{folder}: {len(conditions)} conditions in {seconds:.0f} s")
 
 

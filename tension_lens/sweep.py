@@ -18,7 +18,7 @@ from tension_lens.artifacts.record import plain
 from tension_lens.cli import command
 from tension_lens.constants import CHANGE_STATISTIC, INTACT, RANDOM
 from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, run_record
+from tension_lens.inputs import OpenConfig, record_run, require_at_least
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
 from tension_lens.neurons.effects import accuracy_columns, paired_changes
@@ -50,16 +50,9 @@ class SweepConfig(OpenConfig):
 def choices(
     scores: NeuronScores, statistics: Sequence[str], tops: Sequence[float], draws: int
 ) -> dict[Choice, Condition]:
-    """The ablation of each (selector, share, draw), in the order of the table; selected sets have draw 0.
+    """The ablation of each (selector, share in percent, draw), in the order of the table; selected sets have draw 0.
 
-    Args:
-        scores: of the model.
-        statistics: selectors; if empty, those of DEFAULT_STATISTICS that the scores hold.
-        tops: shares of neurons in percent.
-        draws: random sets of each size.
-
-    Raises:
-        RequestError: if the scores lack what a selector needs, or a share lies outside (0, 100].
+    Without `statistics` the selectors are those of DEFAULT_STATISTICS that the scores hold.
     """
     names = statistics or [name for name in DEFAULT_STATISTICS if name in scores.statistics]
     for name in names:
@@ -68,8 +61,7 @@ def choices(
     for what, values in (("--statistics", names), ("--tops", tops)):
         if len(set(values)) != len(values) or not len(values):
             raise RequestError(f"{what} must name each value once and at least one, found {values}")
-    if draws < 0:
-        raise RequestError(f"--draws must be at least 0, found {draws}")
+    require_at_least(0, draws=draws)
     sets = {
         (name, top): select_neurons(scores, name, require_percent(top), f"{name} {top:g} %")
         for name in names
@@ -96,11 +88,7 @@ def sweep_rows(chosen: Mapping[Choice, Condition], tables: Mapping[Condition, It
 
 
 def run(config: SweepConfig) -> dict[str, Any]:
-    """Sweep as the config says and write the table.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Sweep as the config says and write the table."""
     import pandas as pd
 
     from tension_lens.passes.rewards import evaluate_conditions
@@ -112,16 +100,13 @@ def run(config: SweepConfig) -> dict[str, Any]:
     scores.require_of_model(model.weights_sha256, config.scores, config.model)
     started, conditions = time.perf_counter(), [intact(), *chosen.values()]
     tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget, what="sweeping")
-    seconds, tokens = time.perf_counter() - started, data.n_tokens * len(conditions)
+    seconds = time.perf_counter() - started
     (config.out / RUN_FILE).unlink(missing_ok=True)
     with atomic_write(config.out / SWEEP_FILE) as temporary:
         pd.DataFrame(sweep_rows(chosen, tables)).to_csv(temporary, index=False)
     note = f"McNemar's exact p, Holm-corrected over the {len(chosen)} choices of this table"
-    results = {"model": model.card.identity, "correction": note}
-    record = run_record(
-        "tension_lens.sweep", plain(config), model, data, seconds=seconds, tokens=tokens, results=results
-    )
-    record.save(config.out / RUN_FILE)
+    more: dict[str, Any] = {"passes": len(conditions), "results": {"model": model.card.identity, "correction": note}}
+    record_run(config.out / RUN_FILE, "tension_lens.sweep", plain(config), model, data, seconds=seconds, **more)
     return {"table": str(config.out / SWEEP_FILE), "conditions": len(conditions), "n": len(tables[intact()])}
 
 

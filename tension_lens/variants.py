@@ -17,7 +17,7 @@ from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import INTACT, RANDOM, SITES
 from tension_lens.errors import RequestError
-from tension_lens.inputs import OpenConfig, run_record
+from tension_lens.inputs import OpenConfig, record_run, require_at_least
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
 from tension_lens.neurons.effects import accuracy_columns, paired_changes
@@ -48,11 +48,8 @@ def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) 
     """A row for the intact model, each variant and each random set.
 
     `jaccard` is with the neurons of the set that `against` names; `difference` is the accuracy minus that set's on the
-    same items, with Tango's 95 % interval; `p_holm` is McNemar's exact p after Holm's correction over the rows.
-
-    Args:
-        conditions: by name, `intact` among them; the name of a random set starts with `random`.
-        items: item tables of the same names.
+    same items, with Tango's 95 % interval; `p_holm` is McNemar's exact p after Holm's correction over the rows. Both
+    arguments have the same names, `intact` among them; the name of a random set starts with `random`.
     """
     sets = {name: one.neurons for name, one in conditions.items() if one.neurons is not None}
     against = {name: VARIANTS[name].against if name in VARIANTS else TOOLKIT for name in sets}
@@ -66,11 +63,7 @@ def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) 
 
 
 def read_scores(post: Path, gate: Path | None) -> tuple[NeuronScores, NeuronScores | None]:
-    """The scores at both sites.
-
-    Raises:
-        RequestError: if they are of another site, or of different models or data.
-    """
+    """The scores at both sites, which must be of the same model and data."""
     at_post = _at_site("--scores", post, SITES[0])
     if gate is None:
         return at_post, None
@@ -90,19 +83,14 @@ def _at_site(flag: str, folder: Path, site: str) -> NeuronScores:
 
 
 def run(config: VariantsConfig) -> dict[str, Any]:
-    """Ablate what each variant selects and write the table.
-
-    Raises:
-        RequestError: if the input is invalid.
-    """
+    """Ablate what each variant selects and write the table."""
     import pandas as pd
 
     from tension_lens.passes.rewards import evaluate_conditions
 
     require_writable(config.out, VARIANTS_FILE, RUN_FILE)
     require_percent(config.top)
-    if config.draws < 0:
-        raise RequestError(f"--draws must be at least 0, found {config.draws}")
+    require_at_least(0, draws=config.draws)
     scores, gate = read_scores(config.scores, config.gate_scores)
     model, data = config.open("truncate")
     scores.require_of_model(model.weights_sha256, config.scores, config.model)
@@ -115,16 +103,13 @@ def run(config: VariantsConfig) -> dict[str, Any]:
         conditions[f"{RANDOM}-{draw}"] = control
     started = time.perf_counter()
     tables = evaluate_conditions(model, data, list(conditions.values()), token_budget=config.token_budget)
-    seconds, tokens = time.perf_counter() - started, data.n_tokens * len(conditions)
+    seconds = time.perf_counter() - started
     (config.out / RUN_FILE).unlink(missing_ok=True)
     rows = variant_rows(conditions, {name: tables[one] for name, one in conditions.items()})
     with atomic_write(config.out / VARIANTS_FILE) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-    results = {"model": model.card.identity}
-    record = run_record(
-        "tension_lens.variants", plain(config), model, data, seconds=seconds, tokens=tokens, results=results
-    )
-    record.save(config.out / RUN_FILE)
+    more: dict[str, Any] = {"passes": len(conditions), "results": {"model": model.card.identity}}
+    record_run(config.out / RUN_FILE, "tension_lens.variants", plain(config), model, data, seconds=seconds, **more)
     return {"table": str(config.out / VARIANTS_FILE), "conditions": len(conditions), "n": len(tables[intact()])}
 
 

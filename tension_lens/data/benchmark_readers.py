@@ -43,9 +43,6 @@ def load_benchmark(name: str, subset: str, root: Path | None) -> tuple[tuple[Com
         name: `reward-bench`, `reward-bench-2`, `rm-bench` or `rmb`.
         subset: name of a sub-task, `helpful` or `harmless` for all of that task type, or `all`.
         root: folder that mirrors the hub's files; None for the hub.
-
-    Raises:
-        RequestError: if a file cannot be read, a row is invalid (naming it), or nothing was found.
     """
     wanted = {part.name: part for part in subtasks_of(name) if subset in (part.name, part.task_type, ALL)}
     if name == "rmb":

@@ -40,11 +40,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> "Spec":
-        """Read a data spec.
-
-        Raises:
-            RequestError: if the dataset, subset or split is unknown.
-        """
+        """Read a data spec."""
         if text.endswith(FILE_SUFFIXES):
             return cls("file", path=Path(text))
         name, *rest = text.split(":")
@@ -63,10 +59,7 @@ class Spec:
     def with_defaults(self, subset: str = "mixed", split: str = DEFAULT_SPLIT) -> "Spec":
         """The spec with defaults for a missing subset and split.
 
-        For a benchmark, subset `mixed` becomes `all`, and the split is its only one.
-
-        Raises:
-            RequestError: if the default split of a benchmark is `train`, which no benchmark has.
+        For a benchmark, subset `mixed` becomes `all`, and the split is its only one, which is never `train`.
         """
         if self.path is not None:
             return self
@@ -186,7 +179,8 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Dataset:
         if root is None:
             rows = read_hub(HH_HUB_ID, split, f"hh-rlhf/{part}/{split}.jsonl.gz", data_dir=part)
         else:
-            found = _hh_file(root, part, split)
+            files = [root / "hh-rlhf" / part / f"{split}{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
+            found = next((path for path in files if path.is_file()), None)
             if found is None:
                 missing.append(f"{part}/{split}")
                 continue
@@ -197,11 +191,6 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Dataset:
             f"hh-rlhf:{subset}:{split} not found under {root}: {root}/hh-rlhf/{missing[0]}.jsonl.gz is missing"
         )
     return Dataset(tuple(comparisons), dict(dropped), tuple(missing))
-
-
-def _hh_file(root: Path, part: str, split: str) -> Path | None:
-    candidates = (root / "hh-rlhf" / part / f"{split}{suffix}" for suffix in (".jsonl.gz", ".jsonl"))
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _local(path: Path) -> Iterable[Comparison]:

@@ -109,16 +109,9 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_hub(hub_id: str, split: str, instead: str, **part: str) -> list[Row]:
-    """The rows of a dataset on Hugging Face's hub.
+    """The rows of a dataset on Hugging Face's hub; `part` goes to `datasets.load_dataset`.
 
-    Args:
-        hub_id: owner/name.
-        split: name of the split on the hub.
-        instead: the file under a data root that would hold the same rows; for messages.
-        part: arguments of `datasets.load_dataset` that name a part of the dataset.
-
-    Raises:
-        RequestError: if they cannot be loaded, naming the file to provide instead.
+    Errors name `instead`, the file under a data root that would hold the same rows.
     """
     import datasets
 

@@ -10,7 +10,7 @@ from tension_lens.console import tell
 from tension_lens.model.batch import Batch
 from tension_lens.model.conversion import HookedTransformer
 from tension_lens.model.hooks import demand
-from tension_lens.model.packing import packs, unshared
+from tension_lens.model.packing import grouped, packs, unshared
 from tension_lens.model.tokenization import TokenizedText
 
 
@@ -31,13 +31,8 @@ def padded_batches(
 
     A text longer than the budget is a batch of its own.
     """
-    group: list[TokenizedText] = []
-    for text in sorted(texts, key=lambda text: -len(text.ids)):
-        if group and (len(group) + 1) * len(group[0].ids) > token_budget:
-            yield padded(group, pad_id, device)
-            group = []
-        group.append(text)
-    if group:
+    longest_first = sorted(texts, key=lambda text: -len(text.ids))
+    for group in grouped(longest_first, lambda group: len(group) * len(group[0].ids) <= token_budget):
         yield padded(group, pad_id, device)
 
 

@@ -1,8 +1,7 @@
 """Checkpoints on disk: their card, their Hugging Face model, their tokenizer."""
 
-import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +46,11 @@ class RewardModelCard:
             return cls()
         content = read_json(path, "reward model card")
         try:
-            if not isinstance(content.get("eos_appended", False), bool):
-                raise ValueError(f"eos_appended must be true or false, found {content['eos_appended']!r}")
-            return cls(
-                template=check_template(content.get("template", HH_TEMPLATE)),
-                eos_appended=content.get("eos_appended", False),
-                objective=content.get("objective"),
-                seed=content.get("seed"),
-                backbone=content.get("backbone"),
-                data=content.get("data"),
-            )
+            known = {one.name: content.get(one.name, one.default) for one in fields(cls)}
+            if not isinstance(known["eos_appended"], bool):
+                raise ValueError(f"eos_appended must be true or false, found {known['eos_appended']!r}")
+            check_template(known["template"])
+            return cls(**known)
         except (ValueError, AttributeError) as error:
             raise RequestError(f"reward model card {path}: {error}") from error
 
@@ -146,17 +140,13 @@ def load_hugging_face(folder: Path, head_seed: int | None = None) -> Any:
 
 
 def load_tokenizer(folder: Path, card: RewardModelCard, config: Any) -> TextTokenizer:
-    """The tokenizer of a checkpoint folder, with the EOS rule of its card.
-
-    Raises:
-        RequestError: if its files are missing or it has ids that the model does not embed.
-    """
+    """The tokenizer of a checkpoint folder, with the EOS rule of its card."""
     from transformers import AutoTokenizer
 
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise RequestError(
                 f"tokenizer in {folder} cannot be loaded: {' '.join(str(error).split())[:200]}"
             ) from error

@@ -71,22 +71,14 @@ def _llama_config(hf: Any) -> dict[str, Any]:
 
 
 def require_supported(hf_config: Any) -> None:
-    """Check that the checkpoint's architecture is supported.
-
-    Raises:
-        RequestError: naming the architecture found and the supported ones.
-    """
+    """Check that the checkpoint's architecture is supported."""
     if hf_config.model_type not in SUPPORTED:
         known = ", ".join(f"{key} ({name})" for key, name in SUPPORTED.items())
         raise RequestError(f"architecture {hf_config.model_type!r} is not supported; supported are {known}")
 
 
 def hooked_config(hf_config: Any) -> HookedTransformerConfig:
-    """The TransformerLens config of a Hugging Face GPT-2 or Llama reward model, in float32 on the CPU.
-
-    Raises:
-        RequestError: if the architecture, or a setting of it, is not supported.
-    """
+    """The TransformerLens config of a Hugging Face GPT-2 or Llama reward model, in float32 on the CPU."""
     require_supported(hf_config)
     specific = _gpt2_config(hf_config) if hf_config.model_type == "gpt2" else _llama_config(hf_config)
     return HookedTransformerConfig(

@@ -46,13 +46,7 @@ def _shapes(spans: Sequence[Span], free: float) -> list[list[Span]]:
 
 
 def group_spans(spans: Sequence[Span], width: int, device: torch.device) -> list[SpanGroup]:
-    """Spans as groups to compute.
-
-    Args:
-        spans: of the batch.
-        width: heads · d_head, the work of one query-key product.
-        device: where to compute.
-    """
+    """Spans as groups to compute; `width`, heads · d_head, is the work of one query-key product."""
     found = []
     for group in _shapes(spans, CALL_COST.get(device.type, CALL_COST["cuda"]) / width):
         counts = np.array([n for _, n in group])

@@ -28,10 +28,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """As TransformerLens computes them, each in one pass over memory; they may overwrite their argument."""
 
 
-def _projected(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
-
-
 class PackedForward:
     """What the packed forward caches of one HookedTransformer: the attention weights of each layer as one matrix."""
 
@@ -162,7 +158,7 @@ class PackedRun:
         residual = self._called(block.hook_resid_pre, residual)
         x = self._norm(block.ln1, residual)
         heads, d_head = self.cfg.n_heads, self.cfg.d_head
-        projected = _projected(x, weight, bias)
+        projected = torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
         projected = projected.view(len(x), -1, d_head)
         turned = heads + self.forward.kv_heads
         queries_keys = self._rotated(projected[:, :turned])

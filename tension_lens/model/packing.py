@@ -4,8 +4,9 @@ Rows are the tokens that only chosen responses have, then the shared prefixes, t
 responses have, so that the tokens of one side are contiguous.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,20 @@ import torch
 from tension_lens.constants import SIDES
 from tension_lens.model.batch import Batch, Packing, Rows
 from tension_lens.model.tokenization import TokenizedText
+
+Member = TypeVar("Member")
+
+
+def grouped(members: Iterable[Member], fits: Callable[[list[Member]], bool]) -> Iterator[list[Member]]:
+    """Members in order, in groups that fit; one that does not fit alone is a group of its own."""
+    group: list[Member] = []
+    for member in members:
+        if group and not fits([*group, member]):
+            yield group
+            group = []
+        group.append(member)
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)
@@ -42,19 +57,11 @@ def families(texts: Sequence[TokenizedText], token_budget: int) -> list[Family]:
     by_item: dict[int, list[TokenizedText]] = {}
     for text in texts:
         by_item.setdefault(text.item, []).append(text)
-    found = []
-    for members in by_item.values():
-        family = Family.of(members)
-        if family.size > token_budget:
-            family = Family.of(members[:1])
-            for text in members[1:]:
-                larger = Family.of([*family.texts, text])
-                if larger.size > token_budget:
-                    found.append(family)
-                    larger = Family.of([text])
-                family = larger
-        found.append(family)
-    return found
+
+    def fits(group: list[TokenizedText]) -> bool:
+        return Family.of(group).size <= token_budget
+
+    return [Family.of(group) for members in by_item.values() for group in grouped(members, fits)]
 
 
 def packed(group: Sequence[Family], device: torch.device | str, by_text: bool = False) -> Batch:
@@ -105,13 +112,6 @@ def packs(texts: Sequence[TokenizedText], token_budget: int, device: torch.devic
     Texts of one comparison are batched together, in any order of input. A comparison larger than the budget is split
     between texts; a text longer than the budget is a batch of its own.
     """
-    group: list[Family] = []
-    size = 0
-    for family in sorted(families(texts, token_budget), key=lambda family: -family.size):
-        if group and size + family.size > token_budget:
-            yield packed(group, device)
-            group, size = [], 0
-        group.append(family)
-        size += family.size
-    if group:
+    largest_first = sorted(families(texts, token_budget), key=lambda family: -family.size)
+    for group in grouped(largest_first, lambda group: sum(family.size for family in group) <= token_budget):
         yield packed(group, device)

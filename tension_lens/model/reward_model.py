@@ -64,11 +64,7 @@ def hugging_face_rewards(
 
 
 def pick_device(device: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where available, else the CPU.
-
-    Raises:
-        RequestError: if PyTorch has no such device.
-    """
+    """The device of that name; `auto` is CUDA where available, else the CPU."""
     try:
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         torch.empty(0, device=chosen)
@@ -245,13 +241,9 @@ class HookedRewardModel:
         return rewards
 
     def run_with_cache(self, text: str | Sequence[int]) -> tuple[Float[Tensor, "1 pos 1"], Any]:
-        """TransformerLens' `run_with_cache` on one text, tokenised as this model was trained (no BOS).
+        """TransformerLens' `run_with_cache` on one text: the reward at every token, and the `ActivationCache`.
 
-        Args:
-            text: a string, or token ids.
-
-        Returns:
-            The reward at every token, and the `ActivationCache`.
+        The text is a string, tokenised as this model was trained (no BOS), or token ids.
         """
         (ids,) = self.encode([text]) if isinstance(text, str) else [list(text)]
         with torch.no_grad():

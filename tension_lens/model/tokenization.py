@@ -92,17 +92,11 @@ class TextTokenizer:
         self.append_eos = append_eos
 
     def __call__(self, comparison: Comparison, item: int) -> list[TokenizedText]:
-        """The tokenised responses of one comparison, chosen first.
-
-        Raises:
-            RequestError: if a text has no tokens.
-        """
-        parts, responses = [], []
-        for side in SIDES:
-            for number, response in enumerate(comparison.side(side)):
-                pair = (comparison.prompt, response)
-                parts.append(render(*pair, self.template) if comparison.templated else pair)
-                responses.append((side, number))
+        """The tokenised responses of one comparison, chosen first."""
+        responses = [(side, number) for side in SIDES for number in range(len(comparison.side(side)))]
+        parts = [(comparison.prompt, comparison.side(side)[number]) for side, number in responses]
+        if comparison.templated:
+            parts = [render(*part, self.template) for part in parts]
         encoded = self.tokenizer(
             [prompt + response for prompt, response in parts],
             add_special_tokens=False,
@@ -127,8 +121,6 @@ class TextTokenizer:
 
     def truncated(self, text: TokenizedText, length: int) -> TokenizedText:
         """The first `length` tokens of a text."""
-        if len(text.ids) <= length:
-            return text
         ids = text.ids[:length]
         pooled = pooled_position(ids, self.pad_token_id)
         return replace(text, ids=ids, response_start=min(text.response_start, length), pooled=pooled)
@@ -139,9 +131,6 @@ def tokenize(dataset: Dataset, tokenizer: TextTokenizer, max_length: int, long: 
 
     A comparison is too long if any of its responses has more than `max_length` tokens: `drop` leaves the comparison
     out, `truncate` cuts its long texts on the right.
-
-    Raises:
-        RequestError: if a text is empty or nothing is left.
     """
     texts: list[TokenizedText] = []
     kept = too_long = 0

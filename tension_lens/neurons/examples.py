@@ -12,8 +12,8 @@ from tension_lens.artifacts.layout import EXAMPLES_FILE
 from tension_lens.constants import SIDES
 from tension_lens.errors import RequestError
 
-_TENSORS = {"value": np.float32, "item": np.int32, "side": np.int8, "response": np.int16, "position": np.int32}
-_FIELDS = ("values", "items", "sides", "responses", "positions")
+TENSORS = {"value": np.float32, "item": np.int32, "side": np.int8, "response": np.int16, "position": np.int32}
+FIELDS = ("values", "items", "sides", "responses", "positions")
 _METADATA_KEY = "tension_lens"
 _METADATA = {"site", "scope", "data", "data_sha256", "comparisons", "model", "weights_sha256"}
 
@@ -49,7 +49,7 @@ class TopExamples:
 
     def of(self, layer: int, neuron: int) -> list[Example]:
         """The examples of one neuron, most active first, at most one per comparison."""
-        columns = [getattr(self, name) for name in _FIELDS]
+        columns = [getattr(self, name) for name in FIELDS]
         rows = zip(*(column[layer, neuron].tolist() for column in columns), strict=True)
         return [Example(value, item, SIDES[side], *rest) for value, item, side, *rest in rows if item >= 0]
 
@@ -57,10 +57,10 @@ class TopExamples:
         """Write `examples.safetensors` into a folder."""
         from safetensors.numpy import save
 
-        columns = [getattr(self, name) for name in _FIELDS]
+        columns = [getattr(self, name) for name in FIELDS]
         tensors = {
             name: np.ascontiguousarray(column.astype(kind))
-            for (name, kind), column in zip(_TENSORS.items(), columns, strict=True)
+            for (name, kind), column in zip(TENSORS.items(), columns, strict=True)
         }
         # One entry, since the library writes several in an order that varies between runs.
         metadata = {_METADATA_KEY: json.dumps(self.metadata, sort_keys=True)}
@@ -82,11 +82,11 @@ class TopExamples:
         try:
             with safe_open(path, framework="np") as stored:
                 metadata = json.loads((stored.metadata() or {})[_METADATA_KEY])
-                columns = [stored.get_tensor(name) for name in _TENSORS]
+                columns = [stored.get_tensor(name) for name in TENSORS]
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise RequestError(f"{path} is damaged: {error}") from error
         if missing := sorted(_METADATA - set(metadata)):
             raise RequestError(f"{path} does not say its {', '.join(missing)}; score again with --top-examples")
         if len({column.shape for column in columns}) != 1 or columns[0].ndim != 3:
             raise RequestError(f"{path}: every tensor must have the shape [n_layers, d_mlp, K]")
-        return cls(**dict(zip(_FIELDS, columns, strict=True)), metadata=metadata)
+        return cls(**dict(zip(FIELDS, columns, strict=True)), metadata=metadata)

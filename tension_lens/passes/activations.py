@@ -50,12 +50,9 @@ def blocks_of(weights: Float[Tensor, "side row"]) -> list[Block]:
 
 
 class ActivationAccumulator:
-    """Running sums from which the statistics of both sides are made. Sums are float64; memory is O(neurons).
+    """Running sums over [layer, neuron] for the statistics of both sides, in float64; memory is O(neurons).
 
-    Args:
-        shape: (n_layers, d_mlp).
-        with_change: whether activations of a base model are given too.
-        device: where the activations are.
+    `with_change` says whether activations of a base model are given too.
     """
 
     def __init__(self, shape: tuple[int, int], with_change: bool = False, device: torch.device | str = "cpu") -> None:
@@ -75,12 +72,6 @@ class ActivationAccumulator:
         """Add one layer's activations of a batch, each row as often as each side has it in scope.
 
         Sums are float32 within a block and float64 over blocks.
-
-        Args:
-            layer: which one.
-            activations: of the batch.
-            blocks: rows in scope, from `blocks_of`.
-            base: the base model's activations.
         """
         if layer == 0:
             for block in blocks:
@@ -106,21 +97,11 @@ class ActivationAccumulator:
                 maximum = self.maximum[side, layer]
                 torch.maximum(maximum, largest, out=maximum)
 
-    def merge(self, other: "ActivationAccumulator") -> None:
-        """Add what another accumulator has seen."""
-        self.tokens = [mine + theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True)]
-        for name, value in other.sums.items():
-            self.sums[name] += value
-        self.maximum = torch.maximum(self.maximum, other.maximum)
-
     def finish(self) -> dict[str, Float[np.ndarray, "layer neuron"]]:
         """The statistics over all tokens seen, float32, by `<side>/<statistic>`.
 
         mean = Σa/n, mean_abs = Σ|a|/n, rms = √(Σa²/n), frequency = #(a > 0)/n, max, and with a base model
         change_rms = √(Σ(a − a_base)²/n), for n tokens.
-
-        Raises:
-            RequestError: if a side has no token in scope.
         """
         if not all(self.tokens):
             raise RequestError("no token is in scope; with --scope response every item needs a prompt and a response")
@@ -153,15 +134,6 @@ def stream_statistics(
     """Run texts through the model in batches and accumulate the statistics of every neuron.
 
     Yields (tokens done, the accumulator) after every batch; after the last one it has seen everything.
-
-    Args:
-        model: the reward model.
-        texts: texts of both sides, in any order.
-        site: `post` or `gate`.
-        scope: `all`, `response` or `last`.
-        token_budget: most tokens of a batch.
-        base: the backbone before fine-tuning, of the same shape, to add `change_rms`.
-        examples: collects where each neuron is most active, in the same pass.
     """
     accumulator = ActivationAccumulator((model.n_layers, model.d_mlp), base is not None, model.device)
     for batch in model.batches(texts, token_budget, also=[] if base is None else [base]):

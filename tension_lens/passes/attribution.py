@@ -74,11 +74,7 @@ def contributions(model: HookedRewardModel, batch: Batch) -> dict[str, Float[Ten
 
 
 class ContributionAccumulator:
-    """Running sums of contributions over the responses of one side. Sums are float64; memory is O(neurons).
-
-    Args:
-        shape: (n_layers, d_mlp).
-    """
+    """Running sums of contributions over the responses of one side, in float64; memory is O(neurons)."""
 
     def __init__(self, shape: tuple[int, int], device: torch.device | str = "cpu") -> None:
         self.responses = 0
@@ -115,16 +111,12 @@ def stream_contributions(
 def add_contributions(
     scores: NeuronScores, model: HookedRewardModel, data: TokenizedData, *, token_budget: int
 ) -> NeuronScores:
-    """The scores with `<side>/attribution` and `<side>/direct` of the model over the data added."""
-    stream = stream_contributions(model, data.texts, token_budget=token_budget)
-    return with_contributions(scores, run_through(stream, data.n_tokens, "attributing"))
-
-
-def with_contributions(scores: NeuronScores, sides: dict[str, ContributionAccumulator]) -> NeuronScores:
-    """The scores with `<side>/attribution` and `<side>/direct` added.
+    """The scores with `<side>/attribution` and `<side>/direct` of the model over the data added.
 
     The metadata gives the scope of each, which does not depend on the scores' scope, and the responses of each side.
     """
+    stream = stream_contributions(model, data.texts, token_budget=token_budget)
+    sides = run_through(stream, data.n_tokens, "attributing")
     found = {f"{side}/{name}": value for side in SIDES for name, value in sides[side].finish().items()}
     counts = {f"{side}_responses": str(sides[side].responses) for side in SIDES}
     said = {"attribution_scope": "all", "direct_scope": "last", **counts}

@@ -1,7 +1,7 @@
 """Rewards of every response under one or several conditions: the one evaluation loop."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import numpy as np
 from jaxtyping import Float
@@ -72,22 +72,14 @@ def stream_rewards(
         run = model.run_of(batch)
         middles = run.middles({deepest, *first.values()})
         for condition in conditions:
-            start = first.get(condition, deepest)
-            with _ablation(model, condition):
+            start, neurons = first.get(condition, deepest), condition.neurons
+            with nullcontext() if neurons is None else ablated(model, neurons, condition.means):
                 rewards[condition][places] = run.rewards(start, middles[start]).cpu().numpy()
         yield batch.n_tokens * len(conditions), rewards
 
 
-def _ablation(model: HookedRewardModel, condition: Condition) -> AbstractContextManager[None]:
-    return nullcontext() if condition.neurons is None else ablated(model, condition.neurons, condition.means)
-
-
 def item_table(data: TokenizedData, rewards: Rewards) -> ItemTable:
-    """Rewards by text as an item table; an item that was dropped as too long has no row.
-
-    Raises:
-        RequestError: if a reward is not finite.
-    """
+    """Rewards by text as an item table; an item that was dropped as too long has no row."""
     if not np.isfinite(rewards).all():
         raise RequestError("the model gives rewards that are infinite or not numbers")
     kept = sorted({text.item for text in data.texts})

@@ -11,7 +11,7 @@ from torch import Tensor
 from tension_lens.constants import SIDES
 from tension_lens.model.batch import Rows
 from tension_lens.model.tokenization import TokenizedText
-from tension_lens.neurons.examples import _FIELDS, _TENSORS, TopExamples
+from tension_lens.neurons.examples import FIELDS, TENSORS, TopExamples
 
 RESPONSE_BITS, POSITION_BITS = 15, 17
 ITEM_AT = 1 + RESPONSE_BITS + POSITION_BITS
@@ -39,13 +39,7 @@ class Place:
 
 
 def places_of(texts: Sequence[TokenizedText], rows: Sequence[Rows], scope: str) -> list[list[Place]]:
-    """Where the tokens in scope of each comparison lie in a batch; a shared row belongs to the first of its texts.
-
-    Args:
-        texts: of the batch.
-        rows: of each text the rows of its tokens, first to last.
-        scope: `all`, `response` or `last`.
-    """
+    """Where the tokens in scope of each comparison lie in a batch; a shared row belongs to the first of its texts."""
     found: dict[int, list[Place]] = {}
     seen = np.zeros(1 + max(int(mine.max()) for mine in rows), dtype=bool)
     whole = [Place(slice(0), text, 0).code() for text in texts]
@@ -64,14 +58,10 @@ def places_of(texts: Sequence[TokenizedText], rows: Sequence[Rows], scope: str) 
 
 
 class ExampleAccumulator:
-    """The K tokens of largest |activation| of every neuron, each of another comparison. Memory is O(neurons · K).
+    """The `count` tokens of largest |activation| of every neuron, each of another comparison.
 
-    The order of the input does not matter; of equal activations the one that comes first in the data is kept.
-
-    Args:
-        shape: (n_layers, d_mlp).
-        count: K, how many examples of each neuron to keep.
-        device: where the activations are.
+    The order of the input does not matter; of equal activations the one that comes first in the data is kept. Memory is
+    O(neurons · count).
     """
 
     def __init__(self, shape: tuple[int, int], count: int, device: torch.device | str = "cpu") -> None:
@@ -81,13 +71,7 @@ class ExampleAccumulator:
         """`Place.code`, of each value."""
 
     def update(self, layer: int, activations: Float[Tensor, "row d_mlp"], places: Sequence[Sequence[Place]]) -> None:
-        """Add one layer's activations of a batch.
-
-        Args:
-            layer: which one.
-            activations: of the batch.
-            places: from `places_of`. Texts of one comparison may come in several batches.
-        """
+        """Add one layer's activations of a batch. Texts of one comparison may come in several batches."""
         best = [self._best_of(activations, of_item) for of_item in places]
         if not best:
             return
@@ -137,5 +121,5 @@ class ExampleAccumulator:
         }
         nothing = codes == NOTHING
         columns = [values, *(np.where(nothing, -(name == "items"), part) for name, part in parts.items())]
-        typed = [column.astype(kind) for column, kind in zip(columns, _TENSORS.values(), strict=True)]
-        return TopExamples(**dict(zip(_FIELDS, typed, strict=True)), metadata=metadata)
+        typed = [column.astype(kind) for column, kind in zip(columns, TENSORS.values(), strict=True)]
+        return TopExamples(**dict(zip(FIELDS, typed, strict=True)), metadata=metadata)

@@ -22,15 +22,16 @@ from tension_lens.data.comparisons import Comparison
 from tension_lens.data.datasets import Dataset
 from tension_lens.model.batching import padded
 from tension_lens.model.reward_model import HookedRewardModel
-from tension_lens.model.tokenization import TokenizedText
+from tension_lens.model.tokenization import TokenizedData, TokenizedText
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
+from tension_lens.passes import attribution
 from tension_lens.passes.ablation import ablated
 from tension_lens.passes.attribution import (
     ContributionAccumulator,
+    add_contributions,
     contributions,
     stream_contributions,
-    with_contributions,
 )
 
 TEXT = "\n\nHuman: é?\n\nAssistant: ☃ snow, I think."
@@ -335,7 +336,7 @@ def test_in_half_precision_the_contributions_are_nearly_the_same(models, family,
         assert pearsonr(found[name].ravel(), expected[name].ravel()).statistic > 0.98
 
 
-def test_scores_take_contributions_in_and_say_what_they_are_of():
+def test_scores_take_contributions_in_and_say_what_they_are_of(models, monkeypatch):
     draw = np.random.default_rng(0)
     values = {f"{side}/{name}": draw.normal(size=(2, 3)).astype(np.float32) for side in SIDES for name in STATISTICS}
     scores = NeuronScores(values, "gate", "response", {"model": "m"})
@@ -343,7 +344,8 @@ def test_scores_take_contributions_in_and_say_what_they_are_of():
     for number, side in enumerate(SIDES):
         for value in range(2 + number):
             sides[side].update({name: torch.full((1, 2, 3), float(value)) for name in CONTRIBUTIONS})
-    both = with_contributions(scores, sides)
+    monkeypatch.setattr(attribution, "stream_contributions", lambda *_, **__: iter([(0, sides)]))
+    both = add_contributions(scores, models["gpt2"][1], TokenizedData((), {"tokens": 0}), token_budget=1)
     assert set(both.statistics) == {*STATISTICS, *CONTRIBUTIONS}
     # Chosen responses gave 0 and 1, rejected ones 0, 1 and 2.
     assert both.values["chosen/direct"].tolist() == [[0.5] * 3] * 2

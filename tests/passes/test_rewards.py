@@ -200,5 +200,5 @@ def test_chance_is_not_beaten_by_an_interval_that_holds_one_half():
 
 
 def test_no_item_has_no_accuracy():
-    with pytest.raises(RequestError, match="no item"):
+    with pytest.raises(RequestError, match="at least one item"):
         accuracy_of([])

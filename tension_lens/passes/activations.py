@@ -97,6 +97,13 @@ class ActivationAccumulator:
                 maximum = self.maximum[side, layer]
                 torch.maximum(maximum, largest, out=maximum)
 
+    def merge(self, other: "ActivationAccumulator") -> None:
+        """Add what another accumulator has seen."""
+        self.tokens = [mine + theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True)]
+        for name, value in other.sums.items():
+            self.sums[name] += value
+        self.maximum = torch.maximum(self.maximum, other.maximum)
+
     def finish(self) -> dict[str, Float[np.ndarray, "layer neuron"]]:
         """The statistics over all tokens seen, float32, by `<side>/<statistic>`.
 

@@ -197,9 +197,9 @@ SHAPE = (2, 3)
 floats = st.floats(-100, 100, width=32)
 
 
-def accumulated(layers, base=None, sums=None):
-    """An accumulator (a new one by default) that has seen activations [layer, token, neuron], once on either side."""
-    sums = sums or ActivationAccumulator(SHAPE, base is not None, "cpu")
+def accumulated(layers, base=None):
+    """An accumulator that has seen activations [layer, token, neuron] at once, each once on either side."""
+    sums = ActivationAccumulator(SHAPE, base is not None, "cpu")
     blocks = blocks_of(torch.ones(2, len(layers[0])))
     for layer, activations in enumerate(layers):
         sums.update(layer, torch.tensor(activations), blocks, None if base is None else torch.tensor(base[layer]))
@@ -219,9 +219,19 @@ def assert_same(a, b):
 @given(
     arrays(np.float32, (2, 9, 3), elements=floats), arrays(np.float32, (2, 9, 3), elements=floats), st.integers(0, 9)
 )
-def test_two_batches_are_as_good_as_one(activations, base, cut):
-    first = accumulated(activations[:, :cut], base[:, :cut])
-    assert_same(accumulated(activations[:, cut:], base[:, cut:], first), accumulated(activations, base))
+def test_two_accumulators_merged_are_one_that_saw_everything(activations, base, cut):
+    left = accumulated(activations[:, :cut], base[:, :cut])
+    left.merge(accumulated(activations[:, cut:], base[:, cut:]))
+    assert_same(left, accumulated(activations, base))
+
+
+def test_merging_an_empty_accumulator_changes_nothing():
+    activations = np.array([[[-1.0, 0, 2]], [[3, -4, 5]]], dtype=np.float32)
+    full, empty = accumulated(activations), accumulated(np.zeros((2, 0, 3), dtype=np.float32))
+    full.merge(empty)
+    assert_same(full, accumulated(activations))
+    empty.merge(full)
+    assert_same(empty, full)
 
 
 def test_statistics_by_hand():
@@ -242,7 +252,7 @@ def test_many_small_numbers_beside_a_large_one_are_not_lost():
     large = np.full((2, 1, 3), 2.0**24, dtype=np.float32)
     sums = accumulated(large)
     for _ in range(100):
-        accumulated(np.ones((2, 1, 3), dtype=np.float32), sums=sums)
+        sums.merge(accumulated(np.ones((2, 1, 3), dtype=np.float32)))
     assert (sums.sums["sum"][..., 0] == 2**24 + 100).all()
 
 

@@ -21,7 +21,7 @@ from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.controls import control_set
 from tension_lens.neurons.sets import NeuronSet
 
-N = 120
+N = 60
 
 
 def write_data(path):

@@ -13,13 +13,11 @@ from parts import make_reward_model, save_checkpoint
 from parts_commands import files_in, finish, neuron_set, process, refused, tensors
 
 from tension_lens import evaluate, score, select
-from tension_lens.check import CheckConfig
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import run_command
 from tension_lens.console import progress
 from tension_lens.errors import FailedError, RequestError
 from tension_lens.evaluate import EvaluateConfig
 from tension_lens.score import ScoreConfig
-from tension_lens.select import SelectConfig
 
 
 @pytest.mark.parametrize(
@@ -128,15 +126,6 @@ def test_a_model_without_a_score_head_is_refused_in_one_line(valid_flags, tmp_pa
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "has no score head" in err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("config_class", [ScoreConfig, SelectConfig, EvaluateConfig, CheckConfig])
-def test_help_speaks_of_every_flag(config_class, capsys):
-    with pytest.raises(SystemExit):
-        parse(config_class, "name", None, ["--help"])
-    shown = capsys.readouterr().out
-    for name in config_class.__dataclass_fields__:
-        assert f"--{name.replace('_', '-')} " in shown
 
 
 def test_flags_and_what_reads_results_do_not_wait_for_torch():

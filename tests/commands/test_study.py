@@ -154,6 +154,7 @@ def test_three_models_alike_keep_everything(written):
     assert written["seeds"]["sd"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_second_run_reuses_every_table_and_gives_its_bytes(runs, done, tmp_path, capsys):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in done.rglob("*.parquet")}
     config = config_of(runs, done, ablation=["zero", "mean"], draws=2)

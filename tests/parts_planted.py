@@ -3,7 +3,7 @@
 import random
 
 import torch
-from parts import VOCABULARY, make_reward_model
+from parts import VOCABULARY, make_reward_model, save_checkpoint, write_pairs
 
 from tension_lens.data.comparisons import Comparison
 
@@ -75,3 +75,20 @@ def planted_comparisons(count, seed=0):
         return "".join(draw.choices(CHARACTERS, k=draw.randint(8, 40))) + draw.choice(last)
 
     return [Comparison("", (text(GOOD),), (text(BAD),), "planted", "unknown", str(i)) for i in range(count)]
+
+
+def write_planted(folder, family="gpt2", count=60):
+    """The planted model and pairs as files; the settings of a command that name them."""
+    pairs = [(one.chosen[0], one.rejected[0]) for one in planted_comparisons(count)]
+    data, model = (
+        write_pairs(folder / "pairs.jsonl", pairs),
+        save_checkpoint(planted_reward_model(family), folder / "model"),
+    )
+    return {"model": str(model), "data": str(data), "device": "cpu"}
+
+
+def save_other(folder):
+    """A planted model with other weights."""
+    model = planted_reward_model("gpt2")
+    model.score.weight.data[0, 3] = 0.5
+    return save_checkpoint(model, folder)

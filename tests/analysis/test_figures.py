@@ -19,7 +19,7 @@ from parts_figures import (
     score_rows,
     variant_rows,
 )
-from parts_study import DATA, write_study
+from parts_study import DATA, INTACT, SHARED, UNIFORM_0, UNIFORM_1, write_study
 
 from analysis.figures import style
 from analysis.figures.ablation import effects_caption, effects_figure
@@ -52,12 +52,12 @@ from tension_lens.neurons.sets import NeuronSet, partition
 
 WHO = {"backbone": "tiny", "seed": "0"}
 CELLS = {
-    ("helpful", "baseline"): judged("11111100 100011110000"),
-    ("harmless", "baseline"): judged("11000000 111011110000"),
-    ("mixed", "baseline"): judged("11110010 111111111110"),
-    ("mixed", "shared"): judged("11110000 000000000000"),
-    ("mixed", "shared.uniform-0"): judged("11110010 111111111000"),
-    ("mixed", "shared.uniform-1"): judged("11000010 111111111110"),
+    ("helpful", INTACT): judged("11111100 100011110000"),
+    ("harmless", INTACT): judged("11000000 111011110000"),
+    ("mixed", INTACT): judged("11110010 111111111110"),
+    ("mixed", SHARED): judged("11110000 000000000000"),
+    ("mixed", UNIFORM_0): judged("11110010 111111111000"),
+    ("mixed", UNIFORM_1): judged("11000010 111111111110"),
 }
 
 
@@ -69,7 +69,7 @@ def read(folder, backbones):
             for (objective, condition), table in CELLS.items():
                 cells[backbone, seed, objective, condition] = table
             if seed == 1:
-                cells[backbone, seed, "mixed", "baseline"] = judged("01110010 111111111110")
+                cells[backbone, seed, "mixed", INTACT] = judged("01110010 111111111110")
     return read_study(write_study(folder, cells))
 
 

@@ -1,6 +1,6 @@
 """Findings on results whose truth is known: verdicts on numbers, and templates that show the numbers."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from jinja2 import UndefinedError
 from parts_items import of_margins
-from parts_study import write_study
+from parts_study import INTACT, LAYER_0, SHARED, UNIFORM_0, write_study
 
 from analysis.findings.ablation import ablation_verdicts, sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
@@ -76,7 +76,7 @@ def test_many_accuracies_are_summarised_with_the_number_expected_by_chance():
 
 
 def test_a_models_accuracy_is_of_the_items_of_its_objective_with_wilsons_interval(tmp_path):
-    cells = {(0, "helpful", "baseline"): judged(150, 7), (0, "mixed", "baseline"): judged(90, 120)}
+    cells = {(0, "helpful", INTACT): judged(150, 7), (0, "mixed", INTACT): judged(90, 120)}
     scores = tables_of(study_of(tmp_path, cells))["scores"]
     found = own_accuracies(scores).set_index(["objective", "task_type"])
     assert list(found.index) == [("helpful", "helpful"), ("mixed", "helpful"), ("mixed", "harmless")]
@@ -87,11 +87,15 @@ def test_a_models_accuracy_is_of_the_items_of_its_objective_with_wilsons_interva
     assert own_accuracies(scores[scores["objective"] == "none"]).empty
 
 
-ABLATED = {(0, "mixed", "baseline"): judged(160, 160), (0, "mixed", "shared"): judged(160, 160, lost=60)}
+ABLATED = {(0, "mixed", INTACT): judged(160, 160), (0, "mixed", SHARED): judged(160, 160, lost=60)}
+
+
+def uniform(draw):
+    return replace(UNIFORM_0, draw=draw)
 
 
 def verdicts_of(folder, controls, cells=ABLATED):
-    named = {(0, "mixed", f"shared.{name}"): table for name, table in controls.items()}
+    named = {(0, "mixed", control): table for control, table in controls.items()}
     tables = tables_of(study_of(folder, {**cells, **named}))
     return ablation_verdicts(tables["conditions"], tables["effects"])
 
@@ -99,12 +103,12 @@ def verdicts_of(folder, controls, cells=ABLATED):
 @pytest.mark.parametrize(
     ("controls", "verdict"),
     [
-        ({f"uniform-{draw}": judged(160, 160, lost=draw + 1) for draw in range(3)}, "specific"),
+        ({uniform(draw): judged(160, 160, lost=draw + 1) for draw in range(3)}, "specific"),
         # One of two controls loses as many items, the same or others.
-        ({"uniform-0": judged(160, 160, lost=1), "layer-0": judged(160, 160, lost=60)}, "unspecific"),
-        ({"uniform-0": judged(160, 160, lost=1), "layer-0": judged(160, 160, lost=60, start=100)}, "unspecific"),
+        ({UNIFORM_0: judged(160, 160, lost=1), LAYER_0: judged(160, 160, lost=60)}, "unspecific"),
+        ({UNIFORM_0: judged(160, 160, lost=1), LAYER_0: judged(160, 160, lost=60, start=100)}, "unspecific"),
         # The set differs from its control, but by losing fewer items.
-        ({"uniform-0": judged(160, 160, lost=140)}, "unspecific"),
+        ({UNIFORM_0: judged(160, 160, lost=140)}, "unspecific"),
         ({}, "uncontrolled"),
     ],
 )
@@ -123,14 +127,14 @@ def test_a_change_is_specific_if_it_exceeds_that_of_every_control(tmp_path, cont
 
 
 def test_every_ablation_verdict_has_its_own_words_and_controls_their_range(tmp_path):
-    rows = verdicts_of(tmp_path, {f"uniform-{lost}": judged(160, 160, lost=lost) for lost in (1, 3)})
+    rows = verdicts_of(tmp_path, {uniform(lost): judged(160, 160, lost=lost) for lost in (1, 3)})
     assert rows.loc[0, ["control_low", "control_high"]].to_list() == [-3 / 200, -1 / 200]
     words = ("specific", "unspecific", "uncontrolled", "unchanged")
     assert len({render("ablation", rows=rows.assign(verdict=one)).lead for one in words}) == 4
 
 
 def test_without_a_significant_change_the_range_of_the_intervals_is_given(tmp_path):
-    rows = verdicts_of(tmp_path, {}, {**ABLATED, (0, "mixed", "shared"): judged(160, 160, lost=3)})
+    rows = verdicts_of(tmp_path, {}, {**ABLATED, (0, "mixed", SHARED): judged(160, 160, lost=3)})
     assert set(rows["verdict"]) == {"unchanged"}
     require(render("ablation", rows=rows), "none of 2", points([rows["low"].min(), rows["high"].max()]))
 
@@ -154,7 +158,7 @@ def test_retention_is_compared_with_the_other_items(tmp_path, kept, verdict, bot
     # The helpful or the harmless model judges the first 200 of 400 items correctly, the helpful ones. The mixed model
     # judges `kept` of them correctly, and 120 of the other 200: 130 against 120 is no significant difference.
     correct = {"helpful": judged(200, 0), "harmless": judged(0, 0), "mixed": judged(kept, 120)}
-    tables = tables_of(study_of(tmp_path, {(0, name, "baseline"): table for name, table in correct.items()}))
+    tables = tables_of(study_of(tmp_path, {(0, name, INTACT): table for name, table in correct.items()}))
     rows = retention_verdicts(tables["retention"], tables["scores"])
     assert rows[["share", "elsewhere", "verdict"]].to_numpy().tolist() == [[kept / 200, 0.6, verdict]]
     numbers = f"{kept / 2:.1f} %", "200", "60.0 %", p_text(rows["p_holm"][0])
@@ -193,7 +197,7 @@ def test_sets_that_share_neurons_and_are_deep_get_their_verdicts():
 
 
 def test_the_scope_counts_models_and_seeds_of_studies_and_trainings(tmp_path):
-    study = study_of(tmp_path, {(seed, "helpful", "baseline"): judged(150, 0) for seed in (0, 247)})
+    study = study_of(tmp_path, {(seed, "helpful", INTACT): judged(150, 0) for seed in (0, 247)})
     found = scope(results_of(study))
     assert (found["items"], found["conditions"], found["runs"]) == (400, 1, 1)
     assert found["models"].to_numpy().tolist() == [["tiny", "0", "helpful"], ["tiny", "247", "helpful"]]
@@ -211,7 +215,7 @@ def test_without_results_every_finding_names_what_is_missing():
 
 
 def test_the_paragraph_and_the_list_hold_every_finding(tmp_path):
-    cells = {(0, one, "baseline"): judged(150, 120) for one in ("helpful", "harmless", "mixed")}
+    cells = {(0, one, INTACT): judged(150, 120) for one in ("helpful", "harmless", "mixed")}
     study = study_of(tmp_path, {**cells, **ABLATED})
     tables = {**tables_of(study), "gaps": pd.DataFrame({"why": ["x"] * 3})}
     lead, lines = lead_paragraph(results_of(study), tables), findings(results_of(study), tables)

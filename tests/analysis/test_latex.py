@@ -150,14 +150,8 @@ def test_changes_are_paired_by_seed_and_parts_averaged_over_backbones():
 
 def test_retention_rmsd_overlap_and_pairs(tmp_path):
     mixed = {"backbone": "a_b", "seed": "0", "objective": "mixed", "control": "", "measure": "combined"}
-    mixed |= {
-        "task_type": "helpful",
-        "data": "reward-bench:all:filtered",
-        "subtask": "alpacaeval-easy",
-        "low": 0,
-        "high": 1,
-        "denominator": 10,
-    }
+    mixed |= {"task_type": "helpful", "data": "reward-bench:all:filtered", "subtask": "alpacaeval-easy"}
+    mixed |= {"low": 0, "high": 1, "denominator": 10}
     retention = [
         {**mixed, "condition": "baseline", "ablation": "", "share": 0.75},
         {**mixed, "condition": "shared", "ablation": "zero", "share": 0.5},

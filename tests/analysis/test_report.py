@@ -34,6 +34,7 @@ def test_saved_tables_are_exact_and_run_no_formula(tmp_path):
     assert found["number"].tolist() == pytest.approx(numbers, rel=1e-15)
 
 
+@pytest.mark.slow
 def test_a_report_of_two_studies_has_the_numbers_of_each(runs, report):
     alone = [report_of(read_results(runs / backbone)).tables for backbone in BACKBONES]
     # Holm's families are of one model each, and so are scores: another study changes none of them.
@@ -44,6 +45,7 @@ def test_a_report_of_two_studies_has_the_numbers_of_each(runs, report):
     assert not any(backbone in report.title for backbone in BACKBONES)
 
 
+@pytest.mark.slow
 def test_a_missing_cell_is_named_and_has_no_number(report):
     gaps, scores = report.tables["gaps"], report.tables["scores"]
     assert gaps["condition"].tolist() == ["shared.mean"]
@@ -52,6 +54,7 @@ def test_a_missing_cell_is_named_and_has_no_number(report):
     assert scores.merge(gaps[keys], on=keys).empty
 
 
+@pytest.mark.slow
 def test_every_link_leads_to_an_exhibit_and_names_are_unique(report):
     exhibits = [one for section in report.sections for one in section.exhibits]
     names = [one.name for one in exhibits] + [section.slug for section in report.sections]
@@ -59,6 +62,7 @@ def test_every_link_leads_to_an_exhibit_and_names_are_unique(report):
     assert {one.numbers for one in exhibits} - {""} <= set(names)
 
 
+@pytest.mark.slow
 def test_the_report_is_written_without_torch_or_transformers(runs, report, tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom analysis.report.__main__ import ReportConfig, run\n"

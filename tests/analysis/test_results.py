@@ -5,12 +5,11 @@ import shutil
 
 import pytest
 from parts_items import item_table, of_margins
-from parts_study import DATA, write_study
+from parts_study import DATA, INTACT, SHARED, write_study
 
 from analysis.results.folder import read_results
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
-from tension_lens.neurons.conditions import intact
 from tension_lens.neurons.sets import NeuronSet
 
 
@@ -34,7 +33,7 @@ def write_sweep(folder, results, file="sweep.csv"):
 def run(tmp_path):
     """A folder of runs with one run in it: a study, a training, a set and a sweep."""
     folder = tmp_path / "runs" / "tiny"
-    write_study(folder / "study", {("tiny", 0, "mixed", "baseline"): of_margins([1, -1])})
+    write_study(folder / "study", {("tiny", 0, "mixed", INTACT): of_margins([1, -1])})
     write_training(folder, "mixed")
     NeuronSet.of("mixed", "post", (2, 3), [(0, 1)]).save(folder / "sets" / "mixed.json")
     about = {"model": {"backbone": "tiny", "seed": 0, "objective": "mixed"}}
@@ -49,7 +48,7 @@ def test_everything_is_found_from_the_run_and_from_the_folder_above(run, above):
     assert list(found.run_folders) == ["tiny"]
     assert list(found.sets["tiny"]) == ["mixed"]
     assert found.study is not None
-    assert list(found.study.cells) == [("tiny", "0", "mixed", "hh-rlhf:mixed:test", intact())]
+    assert list(found.study.cells) == [("tiny", "0", "mixed", "hh-rlhf:mixed:test", INTACT)]
     row = found.training.iloc[0]
     assert (row["run"], row["objective"], row["data"], row["accuracy"]) == ("tiny", "mixed", "sample:mixed:test", 0.6)
     assert found.sweeps["backbone"].tolist() == ["tiny"]
@@ -73,7 +72,7 @@ def test_two_runs_of_one_name_keep_apart(run):
 
 
 def test_studies_of_two_families_are_read_as_one(run):
-    other = {("other", 0, "mixed", name): of_margins([-1, 1]) for name in ("baseline", "shared")}
+    other = {("other", 0, "mixed", one): of_margins([-1, 1]) for one in (INTACT, SHARED)}
     write_study(run.parent / "other" / "study", other)
     found = read_results(run.parent).study
     right = {(cell.backbone, cell.condition.label): cell.right.tolist() for cell in found.cells.values()}
@@ -88,7 +87,7 @@ def test_studies_of_two_families_are_read_as_one(run):
 
 
 def test_a_model_studied_on_other_data_elsewhere_is_scored_as_one_model(tmp_path):
-    model = ("tiny", 0, "mixed", "baseline")
+    model = ("tiny", 0, "mixed", INTACT)
     best_of_4 = item_table([("m", "Math", [1.0], [0.0, 0.5, -1.0])])
     styles = item_table([("math/0", "math", [1.0, 2.0, 3.0], [0.0, 5.0, 0.0])])
     write_study(tmp_path / "a" / "study", {model: best_of_4}, data="reward-bench-2:all:test")
@@ -112,7 +111,7 @@ def test_a_cell_that_two_studies_hold_is_refused_by_their_names(run):
 
 def test_one_model_with_other_weights_in_another_study_is_refused(run):
     other = run.parent / "other" / "study"
-    write_study(other, {("tiny", 0, "mixed", "shared"): of_margins([1, -1])})
+    write_study(other, {("tiny", 0, "mixed", SHARED): of_margins([1, -1])})
     assert len(read_results(run.parent).study.cells) == 2
     (path,) = other.rglob("shared.parquet")
     ItemTable.load(path).save(path, {"weights_sha256": "another"})
@@ -121,7 +120,7 @@ def test_one_model_with_other_weights_in_another_study_is_refused(run):
 
 
 def test_studies_on_other_items_under_one_name_are_refused(run):
-    write_study(run.parent / "other" / "study", {("other", 0, "mixed", "baseline"): of_margins([1, -1, 1])})
+    write_study(run.parent / "other" / "study", {("other", 0, "mixed", INTACT): of_margins([1, -1, 1])})
     with pytest.raises(RequestError, match=rf"other items of {DATA}"):
         read_results(run.parent)
 

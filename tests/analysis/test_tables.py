@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from parts_figures import judged, neuron_scores
 from parts_items import item_table, of_margins
-from parts_study import DATA, write_study
+from parts_study import DATA, INTACT, LAYER_0, SHARED, UNIFORM_0, UNIFORM_1, write_study
 from scipy.stats import binom
 
 from analysis.results.study import read_study
@@ -15,16 +15,17 @@ from analysis.tables import __main__ as tables
 from analysis.tables.effects import condition_table, effects, seed_table
 from analysis.tables.retention import flip_table, margin_table, retention_table
 from tension_lens.errors import RequestError
+from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.sets import NeuronSet
 
 CELLS = {
-    ("tiny", 0, "helpful", "baseline"): judged("11111100 1000"),
-    ("tiny", 0, "harmless", "baseline"): judged("11000000 1110"),
-    ("tiny", 0, "mixed", "baseline"): judged("11110010 1100"),
-    ("tiny", 0, "mixed", "shared"): judged("00000010 1101"),
-    ("tiny", 0, "mixed", "shared.uniform-0"): judged("11110010 1100"),
-    ("tiny", 0, "mixed", "shared.uniform-1"): judged("11000010 1100"),
-    ("tiny", 0, "mixed", "shared.layer-0"): judged("11110000 1100"),
+    ("tiny", 0, "helpful", INTACT): judged("11111100 1000"),
+    ("tiny", 0, "harmless", INTACT): judged("11000000 1110"),
+    ("tiny", 0, "mixed", INTACT): judged("11110010 1100"),
+    ("tiny", 0, "mixed", SHARED): judged("00000010 1101"),
+    ("tiny", 0, "mixed", UNIFORM_0): judged("11110010 1100"),
+    ("tiny", 0, "mixed", UNIFORM_1): judged("11000010 1100"),
+    ("tiny", 0, "mixed", LAYER_0): judged("11110000 1100"),
 }
 
 
@@ -92,8 +93,8 @@ def test_retention_is_the_share_of_what_the_single_models_get_right(study):
 
 def test_margins_are_those_of_items_both_get_right(tmp_path):
     cells = {
-        ("tiny", 0, "helpful", "baseline"): of_margins([1, 3, -1, 5]),
-        ("tiny", 0, "mixed", "baseline"): of_margins([2, -1, 4, 10]),
+        ("tiny", 0, "helpful", INTACT): of_margins([1, 3, -1, 5]),
+        ("tiny", 0, "mixed", INTACT): of_margins([2, -1, 4, 10]),
     }
     found = margin_table(read_study(write_study(tmp_path, cells))).set_index(["task_type", "units"])
     row = found.loc["all", "raw"]
@@ -142,9 +143,9 @@ def test_distributions_compare_before_and_after(study):
 
 def test_seeds_become_one_object_and_one_seed_has_no_deviation(tmp_path):
     cells = {
-        ("tiny", 0, "mixed", "baseline"): judged("11110000 1100"),
-        ("tiny", 247, "mixed", "baseline"): judged("11111100 1100"),
-        ("tiny", 932, "mixed", "shared"): judged("11111111 1100"),
+        ("tiny", 0, "mixed", INTACT): judged("11110000 1100"),
+        ("tiny", 247, "mixed", INTACT): judged("11111100 1100"),
+        ("tiny", 932, "mixed", SHARED): judged("11111111 1100"),
     }
     found = read_study(write_study(tmp_path, cells))
     keys = ["condition", "subtask"]
@@ -165,7 +166,8 @@ def test_shuffled_labels_leave_no_effect_after_correction(tmp_path):
     random = np.random.default_rng(11)
     subtasks = [f"{kind}-{part}" for kind in ("helpful", "harmless") for part in range(10) for _ in range(100)]
     cells = {}
-    for condition in ("baseline", "own", "helpful", "harmless", "shared", "own.uniform-0", "shared.layer-0"):
+    sets = [Condition(name, "zero") for name in ("own", "helpful", "harmless")]
+    for condition in (INTACT, *sets, SHARED, Condition("own", "zero", "uniform", 0), LAYER_0):
         # Rewards differ by condition, labels are coins: every difference of accuracy is chance.
         cells["tiny", 0, "mixed", condition] = of_margins(random.normal(size=2000), subtasks)
     found = effects(read_study(write_study(tmp_path, cells)))
@@ -219,7 +221,7 @@ def test_a_scorer_of_length_gets_rm_bench_easy_right_and_hard_wrong(tmp_path):
     rows = [
         (f"chat/{n}", "chat", *[[float(one) for one in of_it]] * 2, of_it, of_it) for n, of_it in enumerate(lengths)
     ]
-    cells = {("tiny", 0, "mixed", "baseline"): item_table(rows)}
+    cells = {("tiny", 0, "mixed", INTACT): item_table(rows)}
     study = read_study(write_study(tmp_path, cells, data="rm-bench:all:test"))
     found = pd.DataFrame(study.scores).set_index(["rule", "subtask"])
     assert found.loc["RM-Bench easy", "chat"]["accuracy"] == 1
@@ -237,7 +239,7 @@ def test_ties_come_as_a_composite_without_an_interval(tmp_path):
         ("tied:1", "Ties", [5.0, 4.0], [1.0]),
         ("f", "Factuality", [1.0], [0.0, 1.0, -1.0]),
     ]
-    cells = {("tiny", 0, "mixed", "baseline"): item_table(rows)}
+    cells = {("tiny", 0, "mixed", INTACT): item_table(rows)}
     study = read_study(write_study(tmp_path, cells, data="reward-bench-2:all:test"))
     found = pd.DataFrame(study.scores).set_index(["rule", "subtask"])
     # spread 1; gaps 4 (ref) and 3 (tied), both above it: A = B = 1, M = tanh(3/1 − 1); both kinds right.
@@ -250,7 +252,7 @@ def test_ties_come_as_a_composite_without_an_interval(tmp_path):
 
 
 def test_two_parts_of_one_benchmark_are_refused(tmp_path):
-    cells = {("tiny", 0, "mixed", "baseline"): of_margins([1], ["donotanswer"])}
+    cells = {("tiny", 0, "mixed", INTACT): of_margins([1], ["donotanswer"])}
     first = read_study(write_study(tmp_path, cells, data="reward-bench:all:filtered"))
     assert {("RewardBench section", "Safety")} <= {(row["rule"], row["subtask"]) for row in first.scores}
     write_study(tmp_path, cells, data="reward-bench:harmless:filtered")
@@ -259,7 +261,7 @@ def test_two_parts_of_one_benchmark_are_refused(tmp_path):
 
 
 def test_models_that_do_not_say_their_seed_are_in_no_mean_over_seeds(tmp_path):
-    folder = write_study(tmp_path / "study", {("tiny", "unknown", "mixed", "baseline"): judged("11110000 1100")})
+    folder = write_study(tmp_path / "study", {("tiny", "unknown", "mixed", INTACT): judged("11110000 1100")})
     tables.run(tables.TablesConfig(study=folder, out=tmp_path / "out"))
     assert pd.read_csv(tmp_path / "out" / "seeds.csv").empty
     assert set(pd.read_csv(tmp_path / "out" / "scores.csv")["seed"]) == {"unknown"}

@@ -5,10 +5,11 @@ import random
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from parts import neuron_pairs, save_checkpoint
-from parts_planted import PLANTED, planted_comparisons, planted_reward_model
+from parts_planted import PLANTED, planted_comparisons, planted_reward_model, save_other
 
 from analysis.results.study import read_study
 from analysis.tables import __main__ as tables
@@ -16,10 +17,11 @@ from tension_lens import evaluate, score, select, study
 from tension_lens.artifacts.files import write_json
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
+from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.controls import control_set
 from tension_lens.neurons.sets import NeuronSet
 
-N = 120
+N = 60
 
 
 def write_data(path):
@@ -53,9 +55,9 @@ def runs(tmp_path_factory):
     return folder
 
 
-def config_of(runs, out, **changes):
-    data = [str(runs.parent / "pairs.jsonl")]
-    return study.StudyConfig(**{"runs": runs, "data": data, "out": out, "device": "cpu", **changes})
+def config_of(made, out, **changes):
+    data = [str(made.parent / "pairs.jsonl")]
+    return study.StudyConfig(**{"runs": made, "data": data, "out": out, "device": "cpu", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +82,10 @@ def test_every_condition_has_a_table_that_says_what_it_is(done):
     # The sets of both objectives are the same here, so helpful_only and harmless_only are empty: gaps, not conditions.
     assert set(mixed) == {"baseline", *each}
     about = mixed["shared.mean.layer-1"].metadata
-    expected = {"backbone": "planted", "seed": "3", "objective": "mixed", "condition": "shared.mean.layer-1"}
-    expected.update({"set": "shared", "ablation": "mean", "control": "layer", "draw": "1"})
-    assert expected.items() <= about.items()
-    assert set(tables_of(done / "planted-3" / "helpful" / "pairs")) == {
-        name for name in ("baseline", *each) if "own" in name
-    } | {"baseline"}
+    expected = {"backbone": "planted", "seed": "3", "objective": "mixed"}
+    assert {**expected, **Condition("shared", "mean", "layer", 1).columns()}.items() <= about.items()
+    helpful = tables_of(done / "planted-3" / "helpful" / "pairs")
+    assert set(helpful) == {"baseline", *(name for name in each if "own" in name)}
 
 
 def test_tables_hold_what_evaluate_finds(runs, done, tmp_path):
@@ -133,18 +133,12 @@ def test_the_planted_effect_survives_correction_and_nothing_does_on_shuffled_lab
 
 def test_random_sets_without_the_planted_neuron_change_nothing(runs, done, written):
     found = written["conditions"]
-    row = found[(found["subtask"] == "planted") & (found["condition"] == "own") & (found["objective"] == "mixed")].iloc[
-        0
-    ]
+    (_, row), *_ = found.query("subtask == 'planted' and condition == 'own' and objective == 'mixed'").iterrows()
     own = NeuronSet.load(runs / "sets" / "mixed.json")
     assert all(PLANTED not in neuron_pairs(control_set(own, "uniform", draw)) for draw in (0, 1))
     assert (row["uniform_mean"], row["uniform_min"], row["uniform_max"], row["uniform_draws"]) == (0, 0, 0, 2)
-    against = written["effects"]
-    direct = against[(against["condition"] == "own") & (against["against"] == "uniform-0")]
-    assert direct.empty
-    named = against[
-        (against["condition"] == "own") & (against["against"] == "own.uniform-0") & (against["subtask"] == "planted")
-    ]
+    of_control = "condition == 'own' and against == 'own.uniform-0' and subtask == 'planted'"
+    named = written["effects"].query(of_control)
     assert (named["difference"] < -0.35).all()
     assert len(named) == 3
 
@@ -160,6 +154,7 @@ def test_three_models_alike_keep_everything(written):
     assert written["seeds"]["sd"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_second_run_reuses_every_table_and_gives_its_bytes(runs, done, tmp_path, capsys):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in done.rglob("*.parquet")}
     config = config_of(runs, done, ablation=["zero", "mean"], draws=2)
@@ -200,8 +195,7 @@ def test_a_missing_model_is_a_gap_with_a_name(runs, tmp_path, capsys):
     shutil.copytree(runs, partial)
     shutil.rmtree(partial / "models" / "harmless")
     (partial / "sets" / "harmless.json").unlink()
-    data = [str(runs.parent / "pairs.jsonl")]
-    study.run(study.StudyConfig(runs=partial, data=data, out=tmp_path / "out", draws=0, limit=6, device="cpu"))
+    study.run(config_of(runs, tmp_path / "out", runs=partial, draws=0, limit=6))
     assert "no harmless model" in capsys.readouterr().err
     found = read_study(tmp_path / "out")
     assert [(gap["objective"], gap["why"]) for gap in found.gaps] == [("harmless", "no model of this objective")]
@@ -211,43 +205,27 @@ def test_a_missing_model_is_a_gap_with_a_name(runs, tmp_path, capsys):
     assert pd.read_csv(result["tables"]["margins"])["reference"].unique().tolist() == ["helpful"]
 
 
-def broken(runs, folder):
-    shutil.copytree(runs, folder)
-    return folder
-
-
-def other_scores(folder):
-    path = folder / "models" / "mixed"
-    model = planted_reward_model("gpt2")
-    model.score.weight.data[0, 3] = 0.5
-    model.save_pretrained(path)
-
-
-def other_shape(folder):
-    NeuronSet.of("shared", "post", (3, 95), [(0, 1)]).save(folder / "sets" / "shared.json")
-
-
-def other_site(folder):
-    NeuronSet.of("shared", "gate", (3, 96), [(0, 1)]).save(folder / "sets" / "shared.json")
+def other_set(site, d_mlp):
+    return lambda folder: NeuronSet.of("shared", site, (3, d_mlp), [(0, 1)]).save(folder / "sets" / "shared.json")
 
 
 @pytest.mark.parametrize(
     ("breaks", "message"),
     [
-        (other_scores, "holds scores of another model"),
-        (other_shape, "3 layers of 95 neurons"),
-        (other_site, "site gate"),
+        (lambda folder: save_other(folder / "models" / "mixed"), "holds scores of another model"),
+        (other_set("post", 95), "3 layers of 95 neurons"),
+        (other_set("gate", 96), "site gate"),
         (lambda folder: shutil.rmtree(folder / "scores" / "mixed"), "activation-matched controls needs scores"),
         (lambda folder: shutil.rmtree(folder / "models"), "holds no models/helpful"),
         (lambda folder: (folder / "sets" / "mixed.json").write_text("{"), "is not JSON"),
     ],
 )
 def test_runs_that_do_not_belong_together_are_refused(runs, breaks, message, tmp_path):
-    folder = broken(runs, tmp_path / "runs")
+    folder = tmp_path / "runs"
+    shutil.copytree(runs, folder)
     breaks(folder)
-    data = [str(runs.parent / "pairs.jsonl")]
     with pytest.raises(RequestError, match=message):
-        study.run(study.StudyConfig(runs=folder, data=data, out=tmp_path / "out", limit=4, device="cpu"))
+        study.run(config_of(runs, tmp_path / "out", runs=folder, limit=4))
     assert not list((tmp_path / "out").rglob("mixed/*/run.json"))
 
 
@@ -273,15 +251,12 @@ def truncated(folder):
 
 
 def of_another_model(folder):
-    table = ItemTable.load(folder / "own.parquet")
-    table.save(folder / "own.parquet", {"weights_sha256": "another"})
+    ItemTable.load(folder / "own.parquet").save(folder / "own.parquet", {"weights_sha256": "another"})
 
 
 def of_other_items(folder):
     table = ItemTable.load(folder / "own.parquet")
-    item = table.item.copy()
-    item[3] = "somebody else's"
-    replace(table, item=item).save(folder / "own.parquet", {})
+    replace(table, item=np.array([*table.item[:-1], "another"])).save(folder / "own.parquet", {})
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 """A sweep finds the planted neuron, agrees with select and evaluate, and refuses invalid input."""
 
-import json
-
 import pandas as pd
 import pytest
-from parts import neuron_pairs, save_checkpoint
-from parts_planted import PLANTED, planted_comparisons, planted_reward_model
+from parts import neuron_pairs
+from parts_planted import PLANTED, save_other, write_planted
 
 from tension_lens import evaluate, score, select, sweep
 from tension_lens.errors import RequestError
@@ -20,10 +18,7 @@ TOPS = [1.0, 5.0, 20.0]
 def scored(tmp_path_factory):
     """A planted model, its data and its scores."""
     folder = tmp_path_factory.mktemp("sweep")
-    rows = [{"chosen": one.chosen[0], "rejected": one.rejected[0]} for one in planted_comparisons(N)]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    save_checkpoint(planted_reward_model("gpt2"), folder / "model")
-    asked = {"model": str(folder / "model"), "data": str(folder / "pairs.jsonl"), "device": "cpu"}
+    asked = write_planted(folder, count=N)
     score.run(score.ScoreConfig(**asked, out=folder / "scores", attribution=True))
     return folder, asked
 
@@ -43,11 +38,8 @@ def table(scored, tmp_path_factory):
 def test_there_is_a_row_for_every_choice_and_one_for_the_intact_model(table):
     selected = [(name, top, 0) for name in ("mean_abs", "mean", "contrast") for top in TOPS]
     drawn = [("random", top, draw) for top in TOPS for draw in (0, 1)]
-    assert list(zip(table["selector"], table["top"], table["draw"], strict=True)) == [
-        ("intact", 0, 0),
-        *selected,
-        *drawn,
-    ]
+    found = list(zip(table["selector"], table["top"], table["draw"], strict=True))
+    assert found == [("intact", 0, 0), *selected, *drawn]
     # Of 288 neurons: 1 % is 2.88, 5 % is 14.4, 20 % is 57.6.
     assert table["neurons"].tolist() == [0, *[3, 14, 58] * 3, 3, 3, 14, 14, 58, 58]
     assert (table["n"] == N).all()
@@ -72,9 +64,8 @@ def test_a_row_is_what_select_and_evaluate_find(scored, table, tmp_path):
     select.run(select.SelectConfig(scores=folder / "scores", statistic="contrast", top=20.0, out=off))
     found = evaluate.run(evaluate.EvaluateConfig(**asked, out=tmp_path / "off.parquet", ablate=off))
     row = table[(table["selector"] == "contrast") & (table["top"] == 20)].iloc[0]
-    assert (row["accuracy"], row["low"], row["high"]) == pytest.approx(
-        [found[key] for key in ("accuracy", "low", "high")]
-    )
+    names = ["accuracy", "low", "high"]
+    assert row[names].tolist() == pytest.approx([found[name] for name in names])
     items = pd.read_parquet(tmp_path / "off.parquet")
     margins = items["chosen_rewards"].str[0] - items["rejected_rewards"].str[0]
     assert row["mean_margin"] == pytest.approx(margins.mean(), abs=1e-6)
@@ -113,8 +104,5 @@ def test_a_wrong_request_is_refused_and_nothing_is_written(scored, changes, mess
 
 
 def test_scores_of_another_model_are_refused(scored, tmp_path):
-    other = planted_reward_model("gpt2")
-    other.score.weight.data[0, 3] = 0.5
-    save_checkpoint(other, tmp_path / "other")
     with pytest.raises(RequestError, match="holds scores of another model"):
-        swept(scored, tmp_path / "out", model=str(tmp_path / "other"))
+        swept(scored, tmp_path / "out", model=str(save_other(tmp_path / "other")))

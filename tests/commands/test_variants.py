@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from parts import neuron_pairs, save_checkpoint
-from parts_planted import PLANTED, planted_comparisons, planted_reward_model
+from parts import neuron_pairs
+from parts_planted import PLANTED, write_planted
 
 from tension_lens import evaluate, score, variants
 from tension_lens.constants import SIDES, STATISTICS
@@ -66,10 +66,7 @@ def test_percentile_is_numpys():
 def scored(request, tmp_path_factory):
     """A planted model, its data and its scores at both sites."""
     folder = tmp_path_factory.mktemp("variants")
-    rows = [{"chosen": one.chosen[0], "rejected": one.rejected[0]} for one in planted_comparisons(N)]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    save_checkpoint(planted_reward_model(request.param), folder / "model")
-    asked = {"model": str(folder / "model"), "data": str(folder / "pairs.jsonl"), "device": "cpu"}
+    asked = write_planted(folder, request.param, N)
     for site in ("post", "gate"):
         score.run(score.ScoreConfig(**asked, out=folder / site, site=site))
     return folder, asked, request.param == "llama"
@@ -116,21 +113,17 @@ def test_a_row_is_what_evaluate_finds_and_differences_are_from_what_it_names(sco
 
 def test_refusals(scored, tmp_path):
     folder, _, gated = scored
-    with pytest.raises(RequestError, match=r"--scores .* holds scores at site gate, it must hold those at post"):
-        varied(scored, tmp_path, scores=folder / "gate")
-    with pytest.raises(RequestError, match=r"--gate-scores .* at site post"):
-        varied(scored, tmp_path, gate_scores=folder / "post")
-    with pytest.raises(RequestError, match="--draws"):
-        varied(scored, tmp_path, draws=-1)
-    with pytest.raises(RequestError, match=r"\(0, 100\]"):
-        varied(scored, tmp_path, top=0.0)
-    narrow = tmp_path / "narrow"
-    gate = NeuronScores.load(folder / "gate")
+    narrow, other = tmp_path / "narrow", tmp_path / "other"
+    gate, post = NeuronScores.load(folder / "gate"), NeuronScores.load(folder / "post")
     NeuronScores(gate.values, gate.site, "last", gate.metadata).save(narrow)
-    with pytest.raises(RequestError, match="differ in scope"):
-        varied(scored, tmp_path, gate_scores=narrow)
-    other = tmp_path / "other"
-    scores = NeuronScores.load(folder / "post")
-    NeuronScores(scores.values, scores.site, scores.scope, {**scores.metadata, "weights_sha256": "x"}).save(other)
-    with pytest.raises(RequestError, match="another model" if not gated else "differ in weights_sha256"):
-        varied(scored, tmp_path, scores=other)
+    NeuronScores(post.values, post.site, post.scope, {**post.metadata, "weights_sha256": "x"}).save(other)
+    for changes, message in (
+        ({"scores": folder / "gate"}, r"--scores .* site gate.* post"),
+        ({"gate_scores": folder / "post"}, r"--gate-scores .* at site post"),
+        ({"draws": -1}, "--draws"),
+        ({"top": 0.0}, r"\(0, 100\]"),
+        ({"gate_scores": narrow}, "differ in scope"),
+        ({"scores": other}, "differ in weights_sha256" if gated else "another model"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            varied(scored, tmp_path, **changes)

@@ -133,7 +133,3 @@ def test_packs_come_largest_comparison_first_and_fill_the_budget():
     texts = [TokenizedText(item, "chosen", (1,) * length, 0, 0) for item, length in enumerate([2, 9, 4, 3, 1, 4])]
     found = [[len(text.ids) for text in pack.texts] for pack in packs(texts, 8, "cpu")]
     assert found == [[9], [4, 4], [3, 2, 1]]
-
-
-def test_no_texts_make_no_packs():
-    assert list(packs([], 8, "cpu")) == []

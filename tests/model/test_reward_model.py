@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from parts import (
     BYTES,
     END_OF_TEXT,
+    FAMILIES,
     PAD,
     PAIRS,
     VOCABULARY,
@@ -75,21 +76,13 @@ def open_model(reference, folder, **card):
 
 
 @pytest.mark.parametrize("pad_token_id", [EOS, OTHER_PAD, None])
-def test_rewards_equal_hugging_face_one_text_at_a_time(family, pad_token_id, tmp_path):
+def test_rewards_equal_hugging_face_one_text_at_a_time_and_in_a_batch_of_sixteen(family, pad_token_id, tmp_path):
     reference = make_reward_model(family, pad_token_id=pad_token_id)
     model = open_model(reference, tmp_path / "model")
-    expected = alone(reference, model.encode(SIXTEEN_TEXTS))
-    for token_budget in (1, 64, 100_000):
-        torch.testing.assert_close(model.rewards(SIXTEEN_TEXTS, token_budget), expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("pad_token_id", [EOS, OTHER_PAD])
-def test_rewards_equal_hugging_face_in_a_batch_of_sixteen(family, pad_token_id, tmp_path):
-    reference = make_reward_model(family, pad_token_id=pad_token_id)
-    model = open_model(reference, tmp_path / "model")
-    assert len(SIXTEEN_TEXTS) == 16
-    expected = together(reference, model.encode(SIXTEEN_TEXTS))
-    torch.testing.assert_close(model.rewards(SIXTEEN_TEXTS), expected, atol=1e-5, rtol=0)
+    ids = model.encode(SIXTEEN_TEXTS)
+    for expected in (alone(reference, ids), *([] if pad_token_id is None else [together(reference, ids)])):
+        for token_budget in (1, 64, 100_000):
+            torch.testing.assert_close(model.rewards(SIXTEEN_TEXTS, token_budget), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -252,15 +245,6 @@ def test_the_cache_of_transformer_lens_holds_what_the_value_head_reads(models, f
         torch.testing.assert_close(reference.score(norm(residual))[:, 0], expected, atol=1e-5, rtol=0)
 
 
-def test_the_parts_of_the_residual_stream_add_up_to_what_the_value_head_reads(models, family):
-    _, model = models[family]
-    (ids,) = model.encode(TEXTS[:1])
-    _, cache = model.hooked.run_with_cache(torch.tensor([ids]))
-    parts, labels = cache.decompose_resid(return_labels=True)
-    assert len(labels) >= 1 + 2 * model.n_layers
-    torch.testing.assert_close(parts.sum(0), cache["resid_post", 2], atol=1e-4, rtol=0)
-
-
 # What a model says of itself
 
 
@@ -321,25 +305,14 @@ def save_language_model(family, folder):
 def test_a_checkpoint_without_score_head_is_refused(family, tmp_path):
     message = refusal(save_language_model(family, tmp_path / "backbone"))
     assert "score.weight" in message
-    assert "train it first" in message
 
 
-def test_a_backbone_without_score_head_may_be_asked_for(family, tmp_path):
-    model = HookedRewardModel.from_pretrained(save_language_model(family, tmp_path / "backbone"), headless=True)
-    again = HookedRewardModel.from_pretrained(tmp_path / "backbone", headless=True)
-    assert torch.equal(model.hooked.W_U, again.hooked.W_U)
-
-
-def test_loading_leaves_the_random_state_as_it_was(family, tmp_path):
+def test_a_backbone_without_score_head_gets_one_and_leaves_the_random_state_as_it_was(family, tmp_path):
     folder = save_language_model(family, tmp_path / "backbone")
     before = torch.get_rng_state()
-    HookedRewardModel.from_pretrained(folder, headless=True)
+    first, again = (HookedRewardModel.from_pretrained(folder, headless=True) for _ in range(2))
+    assert torch.equal(first.hooked.W_U, again.hooked.W_U)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_checkpoint_with_two_labels_is_refused(family, tmp_path):
-    folder = save_checkpoint(make_reward_model(family, num_labels=2), tmp_path / "model")
-    assert "2 labels" in refusal(folder)
 
 
 def test_an_unsupported_architecture_is_refused_and_the_supported_ones_named(tmp_path):
@@ -347,9 +320,7 @@ def test_an_unsupported_architecture_is_refused_and_the_supported_ones_named(tmp
         vocab_size=258, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=1
     )
     message = refusal(save_checkpoint(GPTNeoXForSequenceClassification(config), tmp_path / "model"))
-    assert "gpt_neox" in message
-    assert "gpt2" in message
-    assert "llama" in message
+    assert all(name in message for name in ("gpt_neox", "gpt2", "llama"))
 
 
 @pytest.mark.parametrize(
@@ -361,11 +332,13 @@ def test_an_unsupported_architecture_is_refused_and_the_supported_ones_named(tmp
         ("llama", "mlp_bias", True),
         ("llama", "hidden_act", "tanh"),
         ("llama", "rope_parameters", {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}),
+        *((family, name, value) for family in FAMILIES for name, value in (("num_labels", 2), ("vocab_size", 60))),
     ],
 )
 def test_a_setting_that_is_not_honoured_is_refused_by_name(kind, setting, value, tmp_path):
     folder = save_checkpoint(make_reward_model(kind, **{setting: value}), tmp_path / "model")
-    assert {"rope_parameters": "rope_type"}.get(setting, setting) in refusal(folder)
+    names = {"rope_parameters": "rope_type", "num_labels": "2 labels", "vocab_size": "tokenizer"}
+    assert names.get(setting, setting) in refusal(folder)
 
 
 def change_config(folder, **changes):
@@ -399,11 +372,6 @@ def test_a_spoiled_checkpoint_is_refused_by_what_is_wrong(checkpoint, spoil):
     change, named = SPOILED[spoil]
     change(checkpoint)
     assert named in refusal(checkpoint)
-
-
-def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(family, tmp_path):
-    folder = save_checkpoint(make_reward_model(family, vocab_size=60), tmp_path / "model")
-    assert "tokenizer" in refusal(folder)
 
 
 @pytest.mark.parametrize("tensor", ["first", "last"])
@@ -443,8 +411,6 @@ def test_a_model_whose_rewards_are_not_numbers_is_refused(family, value, tmp_pat
     [
         "{",
         "[]",
-        "3",
-        '"text"',
         '{"template": "{prompt}"}',
         '{"template": "{response}"}',
         '{"template": "{response} {prompt}"}',
@@ -457,8 +423,8 @@ def test_a_malformed_card_is_refused_by_its_name(checkpoint, content):
     assert CARD_FILE in refusal(checkpoint)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("dtype", "int8"), ("device", "abacus"), ("device", "cuda:99")])
-def test_an_unknown_device_or_number_type_is_refused_by_name(checkpoint, setting, value):
+@pytest.mark.parametrize(("setting", "value"), [("dtype", "int8"), ("device", "cuda:99"), ("engine", "quick")])
+def test_an_unknown_device_number_type_or_engine_is_refused_by_name(checkpoint, setting, value):
     assert value in refusal(checkpoint, **{setting: value})
 
 
@@ -487,10 +453,18 @@ def in_memory(reference, tokenizer, pad_token_id):
     return HookedRewardModel(reward_model.to_hooked(reference), texts, RewardModelCard(), "memory", "", float("nan"))
 
 
-def with_pad_token(model, reference, pad_token_id):
-    """The hooked model with another pad token, which Hugging Face's model is given too."""
-    reference.config.pad_token_id = pad_token_id
-    return replace(model, tokenizer=TextTokenizer(model.tokenizer.tokenizer, HH_TEMPLATE, pad_token_id, False))
+def require_parity(model, reference, other_pad):
+    """Check rewards against Hugging Face's, in batches and alone, with pad = eos and with a pad token of its own."""
+    ids = sixteen_at_a_time(model.tokenizer.tokenizer, most=64)
+    assert model.parity_with(reference, ids, batch_size=16) < 1e-4
+    # One at a time costs the same for every text: an eighth of the texts, from every batch.
+    assert model.parity_with(reference, ids[5::8], batch_size=1) < 1e-4
+    assert model.rewards(ids[5::8]).std() > 1e-2, "equal rewards would prove nothing"
+    reference.config.pad_token_id = other_pad
+    distinct = replace(model, tokenizer=TextTokenizer(model.tokenizer.tokenizer, HH_TEMPLATE, other_pad, False))
+    some = ids[16:32]
+    assert distinct.parity_with(reference, some, batch_size=16) < 1e-4
+    torch.testing.assert_close(distinct.rewards(some), model.rewards(some), atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
@@ -505,16 +479,7 @@ def test_models_of_real_depth_and_width_are_within_a_ten_thousandth_of_hugging_f
     found = model.hooked.cfg
     heads = (found.n_heads, found.n_key_value_heads or found.n_heads)
     assert (found.n_layers, found.d_model, *heads, found.d_mlp) == shape
-    ids = sixteen_at_a_time(model.tokenizer.tokenizer, most=64)
-    assert model.parity_with(reference, ids, batch_size=16) < 1e-4
-    # One at a time costs the same for every text: an eighth of the texts, from every batch.
-    assert model.parity_with(reference, ids[5::8], batch_size=1) < 1e-4
-    assert model.rewards(ids[5::8]).std() > 1e-2, "all rewards alike would prove nothing"
-    some = ids[16:32]
-    assert len({len(row) for row in some}) > 8
-    distinct = with_pad_token(model, reference, OTHER_PAD)
-    assert distinct.parity_with(reference, some, batch_size=16) < 1e-4
-    torch.testing.assert_close(distinct.rewards(some), model.rewards(some), atol=1e-4, rtol=0)
+    require_parity(model, reference, OTHER_PAD)
 
 
 @pytest.fixture(scope="module")
@@ -536,15 +501,6 @@ def test_pretrained_smollm2_is_within_a_ten_thousandth_of_hugging_face(pretraine
     folder, reference = pretrained
     model = HookedRewardModel.from_pretrained(folder)
     assert model.parity < 1e-4
-    ids = sixteen_at_a_time(model.tokenizer.tokenizer, most=64)
     eos = model.tokenizer.tokenizer.eos_token_id
     assert model.tokenizer.pad_token_id == eos
-    assert model.parity_with(reference, ids, batch_size=16) < 1e-4
-    assert model.parity_with(reference, ids[5::8], batch_size=1) < 1e-4
-    assert model.rewards(ids[5::8]).std() > 1e-2, "all rewards alike would prove nothing"
-    # A pad token of its own: the same texts, every length padded with another id.
-    distinct = with_pad_token(model, reference, eos + 5)
-    some = ids[16:32]
-    assert len({len(row) for row in some}) > 8
-    assert distinct.parity_with(reference, some, batch_size=16) < 1e-4
-    torch.testing.assert_close(distinct.rewards(some), model.rewards(some), atol=1e-4, rtol=0)
+    require_parity(model, reference, eos + 5)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts import byte_tokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tension_lens.constants import SCOPES, SIDES
@@ -87,13 +87,9 @@ def test_with_a_token_for_each_byte_the_response_starts_after_the_prompts_bytes(
     assert text.response_start == len(prompt.encode())
 
 
-def test_a_prompt_that_is_the_whole_text_leaves_no_response_token():
-    text = bytewise()(pair("whole ☃", ""), 0)[0]
-    assert text.response_start == len(text.ids) == 9
-
-
-def test_without_a_prompt_every_token_is_the_responses():
-    assert bytewise()(pair("", "☃ snow"), 0)[0].response_start == 0
+@pytest.mark.parametrize(("prompt", "response", "start"), [("whole ☃", "", 9), ("", "☃ snow", 0)])
+def test_without_a_response_or_a_prompt_every_token_is_the_others(prompt, response, start):
+    assert bytewise()(pair(prompt, response), 0)[0].response_start == start
 
 
 @pytest.mark.parametrize("append_eos", [False, True])
@@ -191,15 +187,6 @@ def test_a_templated_item_is_put_into_the_models_template():
     found = bytewise(OTHER_PAD, template="<{prompt}>[{response}]")(pair("é", "r", templated=True), 0)[0]
     assert byte_tokenizer().decode(found.ids) == "<é>[r]"
     assert found.response_start == len("<é>[".encode())
-
-
-def test_nothing_is_added_to_a_text_whatever_the_tokenizer_would_add():
-    tokenizer = byte_tokenizer()
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|endoftext|> $A <|endoftext|>", special_tokens=[("<|endoftext|>", EOS)]
-    )
-    assert tokenizer("ab").input_ids[0] == EOS
-    assert len(TextTokenizer(tokenizer, HH_TEMPLATE, None, False)(pair("a", "b"), 0)[0].ids) == 2
 
 
 @pytest.mark.parametrize("append_eos", [False, True])
@@ -309,10 +296,6 @@ def test_batches_come_longest_first_and_none_could_take_in_the_next_text(lengths
 def test_batches_by_hand():
     found = [[len(t.ids) for t in batch.texts] for batch in padded_batches(bare([2, 9, 4, 3, 1, 4]), 8, 0, "cpu")]
     assert found == [[9], [4, 4], [3, 2], [1]]
-
-
-def test_no_texts_make_no_batches():
-    assert list(padded_batches([], 8, 0, "cpu")) == []
 
 
 @settings(deadline=None)

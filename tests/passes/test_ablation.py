@@ -9,7 +9,6 @@ from parts import FAMILIES, PAIRS, neuron_pairs, save_checkpoint
 from parts_planted import PLANTED, planted_comparisons, planted_reward_model
 from scipy.stats import binom
 
-from tension_lens.constants import SITES
 from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 from tension_lens.model.reward_model import HookedRewardModel
@@ -65,9 +64,10 @@ def hugging_face_rewards(reference, ids, site, neurons, values):
 # Against Hugging Face
 
 
-def test_zero_ablation_zeroes_what_enters_the_down_projection(models, family, site):
+@pytest.mark.parametrize("share", [0.3, 1])
+def test_zero_ablation_zeroes_what_enters_the_down_projection(models, family, site, share):
     reference, model = models[family]
-    neurons = some_neurons(model, site)
+    neurons = some_neurons(model, site, share)
     zeros = np.zeros(neurons.shape)
     # At either site: what enters the down projection is 0.
     expected = hugging_face_rewards(reference, model.encode(TEXTS), "post", neurons, zeros)
@@ -84,31 +84,6 @@ def test_mean_ablation_holds_each_neuron_at_its_mean_at_its_own_site(models, fam
     with ablated(model, neurons, means):
         found = model.rewards(TEXTS)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-
-
-def test_mean_ablation_of_a_gated_mlp_differs_between_the_sites(models):
-    _, model = models["llama"]
-    found = []
-    for site in SITES:
-        with ablated(model, some_neurons(model, site), some_means(model)):
-            found.append(model.rewards(TEXTS))
-    assert (found[0] - found[1]).abs().min() > 1e-3
-
-
-def test_every_neuron_may_be_switched_off(models, family, site):
-    reference, model = models[family]
-    everything = some_neurons(model, site, share=2)
-    assert len(everything) == model.n_layers * model.d_mlp
-    expected = hugging_face_rewards(reference, model.encode(TEXTS), "post", everything, np.zeros(everything.shape))
-    with ablated(model, everything):
-        torch.testing.assert_close(model.rewards(TEXTS), expected, atol=1e-5, rtol=0)
-
-
-def test_an_ablated_reward_depends_on_neither_batch_nor_padding(models, family, site):
-    _, model = models[family]
-    with ablated(model, some_neurons(model, site), some_means(model)):
-        alone = model.rewards(TEXTS, token_budget=1)
-        torch.testing.assert_close(model.rewards(TEXTS), alone, atol=1e-5, rtol=0)
 
 
 # As sets
@@ -208,16 +183,13 @@ def assert_chance(accuracy):
 @pytest.mark.parametrize("scope", ["all", "last"])
 def test_scoring_ranks_the_planted_neuron_first(planted, family, site, scope):
     model, data = planted[family]
-    importance = score_neurons(model, data, site=site, scope=scope).importance("mean_abs")
+    scores = score_neurons(model, data, site=site, scope=scope)
+    importance = scores.importance("mean_abs")
     best = top_percent(importance, 100 / importance.size, "best", site)
     assert neuron_pairs(best) == (PLANTED,)
-
-
-def test_the_sides_differ_most_at_the_planted_neuron(planted, family, site):
-    model, data = planted[family]
-    values = score_neurons(model, data, site=site, scope="last").values
-    difference = np.abs(values["chosen/mean"] - values["rejected/mean"])
-    assert np.unravel_index(difference.argmax(), difference.shape) == PLANTED
+    if scope == "last":
+        difference = np.abs(scores.values["chosen/mean"] - scores.values["rejected/mean"])
+        assert np.unravel_index(difference.argmax(), difference.shape) == PLANTED
 
 
 def test_without_the_planted_neuron_the_model_guesses(planted, family, site):

@@ -111,24 +111,6 @@ def test_every_statistic_equals_hugging_faces_hooks(models, backbones, family, s
                 np.testing.assert_allclose(found[f"{side}/{name}"], value, atol=1e-5, rtol=1e-5, err_msg=name)
 
 
-def test_the_statistics_tell_sides_sites_and_scopes_apart(models):
-    # Else the test above could pass on numbers that are all alike.
-    _, model = models["llama"]
-    found = [
-        streamed(model, texts_of(model), site, scope).finish()[f"{side}/mean_abs"]
-        for site in SITES
-        for scope in SCOPES
-        for side in SIDES
-    ]
-    differences = [np.abs(a - b).max() for i, a in enumerate(found) for b in found[:i]]
-    assert min(differences) > 1e-3
-
-
-def test_without_a_base_model_there_is_no_change_statistic(models, family):
-    _, model = models[family]
-    assert set(streamed(model, texts_of(model)).finish()) == {f"{side}/{name}" for side in SIDES for name in STATISTICS}
-
-
 def test_a_model_has_not_changed_against_itself(models, family):
     _, model = models[family]
     found = streamed(model, texts_of(model), base=model).finish()
@@ -138,17 +120,13 @@ def test_a_model_has_not_changed_against_itself(models, family):
 def test_several_responses_of_a_side_are_pooled_token_by_token(models, family):
     _, model = models[family]
     prompt, (short, long) = "\n\nHuman: Hi\n\nAssistant:", (" a", " a much longer reply")
-    one = Comparison(prompt, (short, long), (" no",), "any", "unknown", "0")
-    together = streamed(model, texts_of(model, [one]), scope="response")
-    each = [
-        streamed(
-            model, texts_of(model, [Comparison(prompt, (text,), (" no",), "any", "unknown", "0")]), scope="response"
-        )
-        for text in (short, long)
-    ]
-    means = [sums.finish()["chosen/mean"].astype(np.float64) for sums in each]
-    weighted = (len(short) * means[0] + len(long) * means[1]) / (len(short) + len(long))
-    np.testing.assert_allclose(together.finish()["chosen/mean"], weighted, atol=1e-6)
+
+    def mean_of(*chosen):
+        one = Comparison(prompt, chosen, (" no",), "any", "unknown", "0")
+        return streamed(model, texts_of(model, [one]), scope="response").finish()["chosen/mean"].astype(np.float64)
+
+    weighted = (len(short) * mean_of(short) + len(long) * mean_of(long)) / (len(short) + len(long))
+    np.testing.assert_allclose(mean_of(short, long), weighted, atol=1e-6)
 
 
 # However the texts come
@@ -225,15 +203,6 @@ def test_two_accumulators_merged_are_one_that_saw_everything(activations, base, 
     assert_same(left, accumulated(activations, base))
 
 
-def test_merging_an_empty_accumulator_changes_nothing():
-    activations = np.array([[[-1.0, 0, 2]], [[3, -4, 5]]], dtype=np.float32)
-    full, empty = accumulated(activations), accumulated(np.zeros((2, 0, 3), dtype=np.float32))
-    full.merge(empty)
-    assert_same(full, accumulated(activations))
-    empty.merge(full)
-    assert_same(empty, full)
-
-
 def test_statistics_by_hand():
     # One layer's neurons over two tokens: (3, −4), (0, 0), (−1, −2); the base model had 1 everywhere.
     first = [[3.0, 0, -1], [-4, 0, -2]]
@@ -275,6 +244,9 @@ def test_empty_responses_leave_nothing_in_scope(models, family):
 
 
 # Scores on disk
+
+
+ABOUT = {"site": "post", "scope": "all"}
 
 
 def random_scores(seed=0, **metadata):
@@ -331,25 +303,27 @@ def refusal(folder):
     return str(refused.value)
 
 
-def test_a_folder_without_scores_is_refused(tmp_path):
-    assert SCORES_FILE in refusal(tmp_path)
-    assert SCORES_FILE in refusal(tmp_path / "nothing")
-
-
 @pytest.mark.parametrize("kept", [0, 4, 100, -1])
-def test_damaged_scores_are_refused(tmp_path, kept):
+def test_absent_and_damaged_scores_are_refused(tmp_path, kept):
+    assert SCORES_FILE in refusal(tmp_path)
     random_scores().save(tmp_path)
     file = tmp_path / SCORES_FILE
     file.write_bytes(file.read_bytes()[:kept])
     assert "damaged" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("lost", [f"{side}/{name}" for side in SIDES for name in STATISTICS])
-def test_scores_that_lack_a_tensor_are_refused_by_its_name(tmp_path, lost):
+@pytest.mark.parametrize(
+    ("lost", "metadata", "message"),
+    [
+        *((f"{side}/{name}", ABOUT, f"{side}/{name}") for side in SIDES for name in STATISTICS),
+        *((None, metadata, "site and scope") for metadata in (None, {"site": "post"}, {"scope": "all"})),
+    ],
+)
+def test_scores_that_lack_a_tensor_or_what_they_are_of_are_refused(tmp_path, lost, metadata, message):
     values = random_scores().values
-    del values[lost]
-    save_file(values, tmp_path / SCORES_FILE, metadata={"site": "post", "scope": "all"})
-    assert lost in refusal(tmp_path)
+    values.pop(lost, None)
+    save_file(values, tmp_path / SCORES_FILE, metadata=metadata)
+    assert message in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("name", OPTIONAL_STATISTICS)
@@ -358,7 +332,7 @@ def test_an_optional_statistic_may_be_absent_but_not_from_one_side(tmp_path, nam
 
     def store(**added):
         tensors = {**values, **{f"{side}/{name}": value for side, value in added.items()}}
-        save_file(tensors, tmp_path / SCORES_FILE, metadata={"site": "post", "scope": "all"})
+        save_file(tensors, tmp_path / SCORES_FILE, metadata=ABOUT)
 
     store()
     assert set(NeuronScores.load(tmp_path).statistics) == set(STATISTICS)
@@ -369,17 +343,11 @@ def test_an_optional_statistic_may_be_absent_but_not_from_one_side(tmp_path, nam
     assert set(NeuronScores.load(tmp_path).statistics) == {*STATISTICS, name}
 
 
-@pytest.mark.parametrize("metadata", [None, {"site": "post"}, {"scope": "all"}])
-def test_scores_that_do_not_say_what_they_are_of_are_refused(tmp_path, metadata):
-    save_file(random_scores().values, tmp_path / SCORES_FILE, metadata=metadata)
-    assert "site and scope" in refusal(tmp_path)
-
-
 @pytest.mark.parametrize("shape", [(3, 4), (15,), (3, 5, 1)])
 def test_scores_of_uneven_shape_are_refused(tmp_path, shape):
     values = random_scores().values
     values["chosen/mean"] = np.zeros(shape, dtype=np.float32)
-    save_file(values, tmp_path / SCORES_FILE, metadata={"site": "post", "scope": "all"})
+    save_file(values, tmp_path / SCORES_FILE, metadata=ABOUT)
     assert "shape" in refusal(tmp_path)
 
 

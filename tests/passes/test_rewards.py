@@ -86,11 +86,8 @@ def test_an_item_dropped_as_too_long_has_no_row_and_moves_no_other(models, famil
     _, model = models[family]
     whole, cut = tokenized(model), tokenized(model, max_length=45)
     everything, rest = baseline(model, whole), baseline(model, cut)
-    short = [
-        number
-        for number, one in enumerate(COMPARISONS)
-        if max(len((one.prompt + response).encode()) for response in (*one.chosen, *one.rejected)) <= 45
-    ]
+    lengths = [max(len((one.prompt + text).encode()) for text in (*one.chosen, *one.rejected)) for one in COMPARISONS]
+    short = [number for number, length in enumerate(lengths) if length <= 45]
     assert 0 < len(short) < len(COMPARISONS)
     assert rest.item.tolist() == [COMPARISONS[number].id for number in short]
     for side in ("chosen", "rejected"):
@@ -164,11 +161,12 @@ def wilson(right, n):
     return (centre - spread) / (1 + z**2 / n), (centre + spread) / (1 + z**2 / n)
 
 
-@pytest.mark.parametrize(("right", "n"), [(60, 100), (1, 1), (0, 7), (7, 7), (500, 1000), (2, 3)])
+@pytest.mark.parametrize(("right", "n"), [(60, 100), (1, 1), (0, 7), (7, 7), (0, 2500), (2, 3)])
 def test_accuracy_comes_with_wilsons_interval(right, n):
     found = accuracy_of([1.0] * right + [0.0] * (n - right))
     assert (found.accuracy, found.n) == (right / n, n)
     assert (found.low, found.high) == pytest.approx(wilson(right, n), abs=1e-12)
+    assert 0 <= found.low <= found.accuracy <= found.high <= 1
 
 
 def test_sixty_of_a_hundred_by_hand():
@@ -186,12 +184,6 @@ def test_shared_credit_counts_as_so_many_right_items():
     found = accuracy_of(np.array([0.5] * 8 + [1.0] * 2))
     assert (found.accuracy, found.n) == (0.6, 10)
     assert (found.low, found.high) == pytest.approx(wilson(6, 10), abs=1e-12)
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 7), (7, 7), (0, 2500), (1, 1)])
-def test_the_share_never_leaves_its_interval(right, n):
-    found = accuracy_of([1.0] * right + [0.0] * (n - right))
-    assert 0 <= found.low <= found.accuracy <= found.high <= 1
 
 
 def test_chance_is_not_beaten_by_an_interval_that_holds_one_half():

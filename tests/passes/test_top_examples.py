@@ -59,10 +59,8 @@ def test_examples_are_hugging_faces_largest_activations(models, family, site, bu
         found = index.of(layer, neuron)
         assert [one.item for one in found] == sorted(expected, key=lambda item: -expected[item][0])[:3]
         for one in found:
-            assert (abs(one.value), one.position) == (
-                pytest.approx(expected[one.item][0], rel=1e-4),
-                expected[one.item][1],
-            )
+            value, position = expected[one.item]
+            assert (abs(one.value), one.position) == (pytest.approx(value, rel=1e-4), position)
 
 
 @pytest.mark.parametrize("hooked", [False, True])

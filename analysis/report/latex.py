@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 from pandas.api.typing import SeriesGroupBy
 
-from analysis.paper.beside import with_backbones
+from analysis.paper.comparison import with_backbones
 from analysis.paper.subtasks import paper_changes, paper_retention, paper_scores
 from analysis.report.latex_parts import MISSING, escape, number, signed, tabular
 from analysis.results.folder import Results

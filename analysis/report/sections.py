@@ -17,7 +17,7 @@ from analysis.figures.rewards import density_caption, density_figure
 from analysis.figures.sweeps import sweep_caption, sweep_figure
 from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
 from analysis.findings.findings import findings, lead_paragraph
-from analysis.paper.beside import with_backbones
+from analysis.paper.comparison import with_backbones
 from analysis.report.details import changes_by_backbone, details, flipped
 from analysis.report.page import Exhibit, Section, filters_of
 from analysis.report.paper_sections import departures_section, published_section

@@ -41,11 +41,11 @@ def run(config: AttributionConfig) -> dict[str, Any]:
         RequestError: if the input is invalid, or there are fewer neurons than asked for.
     """
     model, data = config.open("drop")
-    shape = (model.n_layers, model.d_mlp)
-    if not 2 <= config.neurons <= shape[0] * shape[1]:
-        raise RequestError(f"--neurons must be 2 to {shape[0] * shape[1]}, found {config.neurons}")
-    drawn = np.random.default_rng(config.seed).choice(shape[0] * shape[1], config.neurons, replace=False)
-    picked = [(int(flat) // shape[1], int(flat) % shape[1]) for flat in drawn]
+    shape, total = (model.n_layers, model.d_mlp), model.n_layers * model.d_mlp
+    if not 2 <= config.neurons <= total:
+        raise RequestError(f"--neurons must be 2 to {total}, found {config.neurons}")
+    drawn = np.random.default_rng(config.seed).choice(total, config.neurons, replace=False)
+    picked = [divmod(int(flat), model.d_mlp) for flat in drawn]
     conditions = [intact(), *(ablation(NeuronSet.of(f"{one}", "post", shape, [one])) for one in picked)]
     budget = config.token_budget
     with timed() as ablating:
@@ -55,11 +55,9 @@ def run(config: AttributionConfig) -> dict[str, Any]:
     scores = score_neurons(model, data, token_budget=budget)
     with timed() as attributing:
         scores = add_contributions(scores, model, data, token_budget=budget)
+    about = {"model": config.model, "data": data.dataset.spec, "items": data.counts["kept"], "neurons": config.neurons}
     results: dict[str, Any] = {
-        "model": config.model,
-        "data": data.dataset.spec,
-        "items": data.counts["kept"],
-        "neurons": config.neurons,
+        **about,
         "exact_ablation_seconds": round(ablating.seconds, 1),
         "attribution_seconds_for_all_neurons": round(attributing.seconds, 1),
     }

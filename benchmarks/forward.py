@@ -117,10 +117,6 @@ class Bench:
         *_, (_, found) = stream_rewards(model, self.data, [intact()], self.config.token_budget)
         return found[intact()]
 
-    def statistics(self, model: HookedRewardModel) -> Any:
-        """The scores of every neuron."""
-        return score_neurons(model, self.data, token_budget=self.config.token_budget)
-
     @torch.no_grad()
     def hugging_face_rewards(self, batch: Batch, width: int) -> np.ndarray:
         """Hugging Face's rewards of a batch, padded to a width."""
@@ -136,10 +132,6 @@ class Bench:
         for batch in padded_batches(self.data.texts, self.config.token_budget, 0, "cpu"):
             found[[place[id(text)] for text in batch.texts]] = self.hugging_face_rewards(batch, batch.tokens.shape[1])
         return found
-
-    def run_paper(self) -> None:
-        """One batch of the first texts, padded to the maximal length."""
-        self.hugging_face_rewards(padded(self.data.texts[:PAPER_BATCH], 0, "cpu"), self.config.max_length)
 
     @torch.no_grad()
     def run_floor(self) -> None:
@@ -157,14 +149,15 @@ class Bench:
 
     def ways(self) -> dict[str, Callable[[], Any]]:
         """What each way runs."""
+        budget, first = self.config.token_budget, padded(self.data.texts[:PAPER_BATCH], 0, "cpu")
         return {
             "fast": lambda: self.rewards(self.model),
             "native": lambda: self.rewards(self.native),
             "hugging_face": self.run_hugging_face,
-            "paper": self.run_paper,
+            "paper": lambda: self.hugging_face_rewards(first, self.config.max_length),
             "floor": self.run_floor,
-            "fast_statistics": lambda: self.statistics(self.model),
-            "native_statistics": lambda: self.statistics(self.native),
+            "fast_statistics": lambda: score_neurons(self.model, self.data, token_budget=budget),
+            "native_statistics": lambda: score_neurons(self.native, self.data, token_budget=budget),
         }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from demo import accuracy_table, run_steps, train_steps
 
 from tension_lens.artifacts.layout import RunFolder
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from train.settings import PUBLISHED_SEEDS, TINY_BACKBONES
 
 
@@ -42,4 +42,4 @@ def run(config: AccuracyConfig) -> str:
 
 
 if __name__ == "__main__":
-    run_command("accuracy", lambda: run(parse(AccuracyConfig, "accuracy", __doc__)))
+    command("accuracy", AccuracyConfig, run, __doc__)()

@@ -24,7 +24,7 @@ from tension_lens import score, select, study, sweep, variants
 from tension_lens.artifacts.files import sha256_of_files
 from tension_lens.artifacts.layout import MODEL_CONFIG_FILE, RUN_FILE, RunFolder
 from tension_lens.artifacts.record import RunRecord, is_finished, plain
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import ALPHA, INTACT, OBJECTIVES, PARTS, require_one_of
 from tension_lens.errors import RequestError
@@ -247,4 +247,4 @@ def run(config: DemoConfig) -> str:
 
 
 if __name__ == "__main__":
-    run_command("demo", lambda: run(parse(DemoConfig, "demo", __doc__)))
+    command("demo", DemoConfig, run, __doc__)()

@@ -138,16 +138,11 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
         *chart("margins", "Margins of retained items", margins_caption, margins_figure),
     ]
     depth, partition = partial(depth_by_model_figure, about=about), partial(partition_figure, about=about)
-    by_layer = [
-        Exhibit(
-            f"depth-{number}",
-            f"Depth by layer: {run}",
-            BY_LAYER,
-            depth_figure([of_run[one].renamed(one) for one in OBJECTIVES if one in of_run], meta=about[run]),
-            numbers="table-depth",
-        )
-        for number, (run, of_run) in enumerate(sets.items())
-    ]
+    by_layer = []
+    for number, (run, of_run) in enumerate(sets.items()):
+        figure = depth_figure([of_run[one].renamed(one) for one in OBJECTIVES if one in of_run], meta=about[run])
+        heading = f"Depth by layer: {run}"
+        by_layer.append(Exhibit(f"depth-{number}", heading, BY_LAYER, figure, numbers="table-depth"))
     neurons = [
         *chart("depth", "Depth of the neuron sets", depth_caption, depth, "depth", of=sets),
         *by_layer,

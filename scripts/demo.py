@@ -137,15 +137,11 @@ def ablate(config: DemoConfig, folder: RunFolder) -> Iterator[Step]:
     yield Step(f"ablate {tops[0]:g} to {tops[-1]:g} % of the mixed model's neurons", sweep.run, swept, model)
     for objective in OBJECTIVES:
         model = folder.model(objective)
+        gate = folder.scores(objective, "gate") if config.family in GATED else None
         varied = variants.VariantsConfig(
-            model=str(model),
-            scores=folder.scores(objective),
-            gate_scores=folder.scores(objective, "gate") if config.family in GATED else None,
-            data=f"sample:{objective}:test",
-            out=folder.variants(objective),
-            top=config.top,
-            limit=VARIED_PAIRS,
-        )
+            model=str(model), scores=folder.scores(objective), gate_scores=gate, data=f"sample:{objective}:test",
+            out=folder.variants(objective), top=config.top, limit=VARIED_PAIRS,
+        )  # fmt: skip
         yield Step(f"ablate what the paper's code selects in the {objective} model", variants.run, varied, model)
 
 

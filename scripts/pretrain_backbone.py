@@ -25,13 +25,9 @@ PEAK_LR, WARMUP, SEQUENCES_PER_STEP, WINDOW = 2e-3, 100, 16, 512
 
 def transcripts(root: Path) -> list[str]:
     """Every valid transcript outside the held-out split, without repetitions, in a fixed order."""
-    texts: dict[str, None] = {}
-    for subsets in SOURCES.values():
-        for subset in subsets:
-            for _, row in rows(root, subset):
-                if not is_held_out(row["chosen"]):
-                    texts.update({row["chosen"]: None, row["rejected"]: None})
-    return list(texts)
+    found = (row for subsets in SOURCES.values() for subset in subsets for _, row in rows(root, subset))
+    kept = (row for row in found if not is_held_out(row["chosen"]))
+    return list(dict.fromkeys(row[side] for row in kept for side in ("chosen", "rejected")))
 
 
 def make_tokenizer(texts: list[str], vocab_size: int, context: int, split_digits: bool) -> PreTrainedTokenizerFast:

@@ -70,13 +70,11 @@ def with_backbones(table: pd.DataFrame, results: Results) -> pd.DataFrame:
         for run, backbone, seed in results.training[["run", "backbone", "seed"]].itertuples(index=False):
             folder = results.run_folders[run].path.name
             known[run] = known[folder] = (str(backbone), str(seed))
-    both = [known.get(str(run)) or _named_by_folder(str(run)) for run in table["runs"]]
+    for run in table["runs"].astype(str):
+        matched = re.fullmatch(r"(?:.*/)?([^/]+)-([0-9]+)", run)
+        known.setdefault(run, (matched[1], matched[2]) if matched else (run, ""))
+    both = [known[str(run)] for run in table["runs"]]
     return table.assign(backbone=[one for one, _ in both], seed=[seed for _, seed in both])
-
-
-def _named_by_folder(run: str) -> tuple[str, str]:
-    matched = re.fullmatch(r"(?:.*/)?([^/]+)-([0-9]+)", run)
-    return (matched[1], matched[2]) if matched else (run, "")
 
 
 def _named(ours: pd.DataFrame) -> pd.DataFrame:

@@ -185,10 +185,7 @@
   const LIGHT = { ink: "#222222", grid: "#d9d9d9" };
   const CONFIG = { responsive: true, displayModeBar: false, displaylogo: false, showTips: false, showSendToCloud: false };
 
-  function pageColours() {
-    const style = getComputedStyle(root);
-    return { ink: style.getPropertyValue("--ink").trim(), grid: style.getPropertyValue("--grid").trim() };
-  }
+  const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
   class Plot {
     constructor(div, spec) {
@@ -224,7 +221,7 @@
 
     draw(size = {}) {
       this.pick();
-      const { data, layout } = this.themed(pageColours());
+      const { data, layout } = this.themed({ ink: colour("--ink"), grid: colour("--grid") });
       const series = data.filter((trace, index) => trace.meta && this.spec.data[index].visible !== false);
       const kept = series.filter((trace) => trace.visible !== false).length;
       const none = series.length > 0 && kept === 0;

@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
     """
     explorer = Explorer(find_runs(config.runs), Catalogue(DEFAULT_DATA), Models("cpu"))
     found: dict[str, Any] = {}
-    token = 0
+    numbers = count(1)
     with progress(len(explorer.runs) * len(VIEWS), "views", unit="view") as bar:
         for name in explorer.runs:
             item, tokens = pair_of(explorer, name, config.length)
@@ -82,9 +83,8 @@ def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
             for view, (panel, asked) in VIEWS.items():
                 seconds = []
                 for _ in range(1 + config.repeats):
-                    token += 1
                     with timed() as spent:
-                        content = answer(explorer, view, {**about, **asked, "session": "one", "token": token}, panel)
+                        content = answer(explorer, view, {**about, **asked, "session": "one", "token": next(numbers)}, panel)
                         size = len(json.dumps(content, cls=PlotlyJSONEncoder))
                     seconds.append(round(spent.seconds, 3))
                 first, *others = seconds

@@ -36,7 +36,7 @@ def compare_with_published(ours: pd.DataFrame, table: str, paired: pd.DataFrame 
     Raises:
         RequestError: if there is no such published table.
     """
-    keys = list(TABLES[table].keys)
+    keys = TABLES[table].keys
     rows = _with_means(load(table), keys)
     paired = None if paired is None or paired.empty else _named(paired)
     found = _numbers(table, _named(ours), paired) if len(ours) else ours

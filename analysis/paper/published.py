@@ -24,7 +24,7 @@ class PublishedTable:
     """One table of published numbers."""
 
     heading: str
-    keys: tuple[str, ...]
+    keys: list[str]
     """Columns that identify a number."""
     unit: str
     where: str
@@ -35,10 +35,8 @@ class PublishedTable:
     """Our table that it is compared with; `scores` by the rule `paper`."""
 
 
-TABLES = {
-    name: PublishedTable(**{**about, "keys": tuple(about["keys"])})
-    for name, about in tomllib.loads((Path(__file__).parent / "published.toml").read_text("utf-8")).items()
-}
+TEXTS = tomllib.loads((Path(__file__).parent / "published.toml").read_text("utf-8"))
+TABLES = {name: PublishedTable(**about) for name, about in TEXTS.items()}
 
 
 @cache

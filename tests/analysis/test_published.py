@@ -20,7 +20,7 @@ NOTHING = pd.DataFrame()
 
 
 def only(table, *key):
-    return load(table).set_index(list(TABLES[table].keys)).loc[key]
+    return load(table).set_index(TABLES[table].keys).loc[key]
 
 
 PRINTED = {
@@ -40,7 +40,7 @@ COUNTS = {
 def test_every_published_number_is_loaded_once(table):
     rows = load(table)
     assert len(rows) == COUNTS[table]
-    assert not rows.duplicated(list(TABLES[table].keys)).any()
+    assert not rows.duplicated(TABLES[table].keys).any()
     if table != "training":
         assert rows["published"].notna().all() and (rows["source"] != "").all()
         # Every artefact has a reason, and only artefacts have a correction.
@@ -125,7 +125,7 @@ def score_rows(backbone, seeds, accuracies, *, condition="baseline", objective="
 
 def compared(table, ours, *key, **options):
     """The row that compares a published number with ours."""
-    return compare_with_published(ours, table, **options).set_index(list(TABLES[table].keys)).loc[key]
+    return compare_with_published(ours, table, **options).set_index(TABLES[table].keys).loc[key]
 
 
 def test_one_seed_has_the_interval_over_its_items():

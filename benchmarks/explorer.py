@@ -78,13 +78,13 @@ def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
     with progress(len(explorer.runs) * len(VIEWS), "views", unit="view") as bar:
         for name in explorer.runs:
             item, tokens = pair_of(explorer, name, config.length)
-            about = {"run": name, "model": "mixed", "data": DEFAULT_DATA[0], "item": item, "set": "shared", "session": "one"}
+            about = {"run": name, "model": "mixed", "data": DEFAULT_DATA[0], "item": item, "set": "shared"}
             times: dict[str, Any] = {}
             for view, (panel, asked) in VIEWS.items():
-                seconds = []
+                seconds, request = [], {**about, **asked, "session": "one"}
                 for _ in range(1 + config.repeats):
                     with timed() as spent:
-                        content = answer(explorer, view, {**about, **asked, "token": next(numbers)}, panel)
+                        content = answer(explorer, view, {**request, "token": next(numbers)}, panel)
                         size = len(json.dumps(content, cls=PlotlyJSONEncoder))
                     seconds.append(round(spent.seconds, 3))
                 first, *others = seconds

@@ -108,8 +108,7 @@ def _with_means(facts: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         return facts
     others = [key for key in keys if key != "backbone"]
     means = facts.groupby(others, sort=False).agg(published=("published", "mean")).reset_index()
-    about = {"backbone": MEAN, "artefact": False, "caveat": DERIVED}
-    return pd.concat([facts, means.assign(**about)], ignore_index=True)
+    return pd.concat([facts, means.assign(backbone=MEAN, artefact=False, caveat=DERIVED)], ignore_index=True)
 
 
 def _across_backbones(across: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def report_of(results: Results) -> Report:
         RequestError: if a file with neuron scores is damaged.
     """
     tables = _tables(results)
-    published, beside = published_section(tables)
+    published, compared = published_section(tables)
     departed, departure_table = departures_section(results, tables)
     shown = _sections(results, tables)
     full = Section("tables", "All tables", [READING], list(details(tables)))
@@ -74,7 +74,7 @@ def report_of(results: Results) -> Report:
     notes = [f"{missing} cells of the study are missing; see tables/gaps.csv"] if missing else []
     lead = [lead_paragraph(results, tables)]
     shown.insert(0, Section("findings", "Findings", [], [], tuple(findings(results, tables))))
-    tables = {**tables, **beside, "departures": departure_table}
+    tables = {**tables, **compared, "departures": departure_table}
     return Report(_title(results), lead, [*shown, published, departed, full], tables, filters, notes)
 
 

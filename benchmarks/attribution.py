@@ -6,14 +6,14 @@ Draws neurons at random, zeroes each alone in a pass over the data, and compares
 with the two estimates that one backward pass gives for all neurons.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import linregress, pearsonr, spearmanr
 
-from tension_lens.cli import parse, run_command
+from benchmarks.timing import timed
+from tension_lens.cli import command
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig
 from tension_lens.neurons.conditions import ablation, intact
@@ -41,28 +41,25 @@ def run(config: AttributionConfig) -> dict[str, Any]:
         RequestError: if the input is invalid, or there are fewer neurons than asked for.
     """
     model, data = config.open("drop")
-    shape = (model.n_layers, model.d_mlp)
-    if not 2 <= config.neurons <= shape[0] * shape[1]:
-        raise RequestError(f"--neurons must be 2 to {shape[0] * shape[1]}, found {config.neurons}")
-    drawn = np.random.default_rng(config.seed).choice(shape[0] * shape[1], config.neurons, replace=False)
-    picked = [(int(flat) // shape[1], int(flat) % shape[1]) for flat in drawn]
+    shape, total = (model.n_layers, model.d_mlp), model.n_layers * model.d_mlp
+    if not 2 <= config.neurons <= total:
+        raise RequestError(f"--neurons must be 2 to {total}, found {config.neurons}")
+    drawn = np.random.default_rng(config.seed).choice(total, config.neurons, replace=False)
+    picked = [divmod(int(flat), model.d_mlp) for flat in drawn]
     conditions = [intact(), *(ablation(NeuronSet.of(f"{one}", "post", shape, [one])) for one in picked)]
-    times = [time.perf_counter()]
-    tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget, what="zeroing each neuron")
+    budget = config.token_budget
+    with timed() as ablating:
+        tables = evaluate_conditions(model, data, conditions, token_budget=budget, what="zeroing each neuron")
     margins = np.array([tables[one].margin.mean() for one in conditions])
     exact = margins[0] - margins[1:]
-    times.append(time.perf_counter())
-    scores = score_neurons(model, data, token_budget=config.token_budget)
-    times.append(time.perf_counter())
-    scores = add_contributions(scores, model, data, token_budget=config.token_budget)
-    times.append(time.perf_counter())
+    scores = score_neurons(model, data, token_budget=budget)
+    with timed() as attributing:
+        scores = add_contributions(scores, model, data, token_budget=budget)
+    about = {"model": config.model, "data": data.dataset.spec, "items": data.counts["kept"], "neurons": config.neurons}
     results: dict[str, Any] = {
-        "model": config.model,
-        "data": data.dataset.spec,
-        "items": data.counts["kept"],
-        "neurons": config.neurons,
-        "exact_ablation_seconds": round(times[1] - times[0], 1),
-        "attribution_seconds_for_all_neurons": round(times[3] - times[2], 1),
+        **about,
+        "exact_ablation_seconds": round(ablating.seconds, 1),
+        "attribution_seconds_for_all_neurons": round(attributing.seconds, 1),
     }
     for name in ("attribution", "direct"):
         estimate = np.array([importance(name, scores)[one] for one in picked])
@@ -76,4 +73,4 @@ def run(config: AttributionConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_command("benchmarks.attribution", lambda: run(parse(AttributionConfig, "benchmarks.attribution", __doc__)))
+    command("benchmarks.attribution", AttributionConfig, run, __doc__)()

@@ -8,9 +8,9 @@ of a run loads its models; the median and the slowest of the others are reported
 
 import json
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from analysis.explorer.views.ablation import ablation_panel, sweep_panel
 from analysis.explorer.views.neuron_map import depth_panel, map_panel
 from analysis.explorer.views.neuron_page import driven_panel, neuron_panel
 from analysis.explorer.views.pair_view import pair_panel
-from tension_lens.cli import parse, run_command
+from benchmarks.timing import timed
+from tension_lens.cli import command
 from tension_lens.console import progress
 from tension_lens.errors import RequestError
 
@@ -73,21 +74,20 @@ def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
     """
     explorer = Explorer(find_runs(config.runs), Catalogue(DEFAULT_DATA), Models("cpu"))
     found: dict[str, Any] = {}
-    token = 0
+    numbers = count(1)
     with progress(len(explorer.runs) * len(VIEWS), "views", unit="view") as bar:
         for name in explorer.runs:
             item, tokens = pair_of(explorer, name, config.length)
             about = {"run": name, "model": "mixed", "data": DEFAULT_DATA[0], "item": item, "set": "shared"}
             times: dict[str, Any] = {}
             for view, (panel, asked) in VIEWS.items():
-                seconds = []
+                seconds, request = [], {**about, **asked, "session": "one"}
                 for _ in range(1 + config.repeats):
-                    token += 1
-                    started = time.perf_counter()
-                    content = answer(explorer, view, {**about, **asked, "session": "one", "token": token}, panel)
-                    size = len(json.dumps(content, cls=PlotlyJSONEncoder))
-                    seconds.append(time.perf_counter() - started)
-                first, *others = (round(one, 3) for one in seconds)
+                    with timed() as spent:
+                        content = answer(explorer, view, {**request, "token": next(numbers)}, panel)
+                        size = len(json.dumps(content, cls=PlotlyJSONEncoder))
+                    seconds.append(round(spent.seconds, 3))
+                first, *others = seconds
                 slowest = {"median": statistics.median(others), "slowest": max(others)} if others else {}
                 times[view] = {"first": first, **slowest, "kilobytes": round(size / 1000)}
                 bar.update(1)
@@ -96,4 +96,4 @@ def run(config: ExplorerBenchmarkConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_command("benchmarks.explorer", lambda: run(parse(ExplorerBenchmarkConfig, "benchmarks.explorer", __doc__)))
+    command("benchmarks.explorer", ExplorerBenchmarkConfig, run, __doc__)()

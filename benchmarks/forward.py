@@ -18,20 +18,21 @@ busy machine compare cpu_seconds, on one thread. Each measurement is reported on
 
 import json
 import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
 from benchmarks.memory import in_own_process, memory_of, start_measuring
-from tension_lens.cli import parse, run_command
+from benchmarks.timing import timed
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import SIDES, require_one_of
 from tension_lens.inputs import open_dataset, require_at_least
@@ -50,16 +51,10 @@ GEOMETRIES: dict[str, Any] = {
     "smollm2-135m": smollm2_135m(),
     "gpt2-small": gpt2_small(),
     "tiny": LlamaConfig(
-        vocab_size=4096,
-        max_position_embeddings=1024,
-        hidden_size=96,
-        intermediate_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        rms_norm_eps=1e-5,
+        vocab_size=4096, max_position_embeddings=1024, hidden_size=96, intermediate_size=256, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5,
     ),
-}
+}  # fmt: skip
 WAYS = ("fast", "native", "hugging_face", "paper", "floor", "fast_statistics", "native_statistics")
 PAPER_BATCH = 8
 
@@ -123,10 +118,6 @@ class Bench:
         *_, (_, found) = stream_rewards(model, self.data, [intact()], self.config.token_budget)
         return found[intact()]
 
-    def statistics(self, model: HookedRewardModel) -> Any:
-        """The scores of every neuron."""
-        return score_neurons(model, self.data, token_budget=self.config.token_budget)
-
     @torch.no_grad()
     def hugging_face_rewards(self, batch: Batch, width: int) -> np.ndarray:
         """Hugging Face's rewards of a batch, padded to a width."""
@@ -142,10 +133,6 @@ class Bench:
         for batch in padded_batches(self.data.texts, self.config.token_budget, 0, "cpu"):
             found[[place[id(text)] for text in batch.texts]] = self.hugging_face_rewards(batch, batch.tokens.shape[1])
         return found
-
-    def run_paper(self) -> None:
-        """One batch of the first texts, padded to the maximal length."""
-        self.hugging_face_rewards(padded(self.data.texts[:PAPER_BATCH], 0, "cpu"), self.config.max_length)
 
     @torch.no_grad()
     def run_floor(self) -> None:
@@ -163,14 +150,15 @@ class Bench:
 
     def ways(self) -> dict[str, Callable[[], Any]]:
         """What each way runs."""
+        budget, first = self.config.token_budget, padded(self.data.texts[:PAPER_BATCH], 0, "cpu")
         return {
             "fast": lambda: self.rewards(self.model),
             "native": lambda: self.rewards(self.native),
             "hugging_face": self.run_hugging_face,
-            "paper": self.run_paper,
+            "paper": lambda: self.hugging_face_rewards(first, self.config.max_length),
             "floor": self.run_floor,
-            "fast_statistics": lambda: self.statistics(self.model),
-            "native_statistics": lambda: self.statistics(self.native),
+            "fast_statistics": lambda: score_neurons(self.model, self.data, token_budget=budget),
+            "native_statistics": lambda: score_neurons(self.native, self.data, token_budget=budget),
         }
 
 
@@ -183,15 +171,13 @@ def _measure_memory(config: ForwardBenchmarkConfig, folder: Path, way: str) -> d
 
 def differences(fast: Any, native: Any) -> dict[str, float]:
     """The largest difference of each statistic, over sides and neurons, relative to the native neuron's own scale."""
-    found = {}
-    for statistic in native.statistics:
-        worst = 0.0
-        for side in SIDES:
-            rms, top = native.values[f"{side}/rms"], np.abs(native.values[f"{side}/max"])
-            scale = {"frequency": 1.0, "max": np.maximum(top, rms)}.get(statistic, rms)
-            key = f"{side}/{statistic}"
-            worst = max(worst, float((np.abs(fast.values[key] - native.values[key]) / scale).max()))
-        found[statistic] = worst
+    found: dict[str, float] = {}
+    for statistic, side in product(native.statistics, SIDES):
+        rms, top = native.values[f"{side}/rms"], np.abs(native.values[f"{side}/max"])
+        scale = {"frequency": 1.0, "max": np.maximum(top, rms)}.get(statistic, rms)
+        key = f"{side}/{statistic}"
+        worst = float((np.abs(fast.values[key] - native.values[key]) / scale).max())
+        found[statistic] = max(found.get(statistic, 0.0), worst)
     return found
 
 
@@ -202,6 +188,11 @@ def profiled(work: Callable[[], Any], most: int) -> dict[str, float]:
     own = {one.key: one.self_cpu_time_total for one in found.key_averages()}
     leading = sorted(own, key=lambda key: -own[key])[:most]
     return {key: round(own[key] / sum(own.values()), 3) for key in leading}
+
+
+def rounded(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among the values, with two decimals."""
+    return {name: round(value, 2) for name, value in numbers.items() if isinstance(value, float)}
 
 
 def note(config: ForwardBenchmarkConfig, what: str, **measured: Any) -> None:
@@ -230,35 +221,26 @@ def run(config: ForwardBenchmarkConfig) -> dict[str, Any]:
             note(config, f"memory of {way}", **memory[way])
         bench = Bench(config, folder, ways)
     functions = bench.ways()
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    cpu: dict[str, list[float]] = {way: [] for way in ways}
     results: dict[str, Any] = {}
+    times = []
     share = {"paper": len(bench.data.texts) / min(PAPER_BATCH, len(bench.data.texts))}
     for repeat in range(config.repeats):
         for way in ways:
-            started, used = time.perf_counter(), time.process_time()
-            results[way] = functions[way]()
-            seconds[way].append((time.perf_counter() - started) * share.get(way, 1))
-            cpu[way].append((time.process_time() - used) * share.get(way, 1))
-            spent = {"seconds": round(seconds[way][-1], 2), "cpu_seconds": round(cpu[way][-1], 2)}
-            note(config, f"repeat {repeat + 1}/{config.repeats} of {way}", **spent)
-    medians = {way: statistics.median(times) for way, times in seconds.items()}
-    table = {
-        way: {
-            "seconds": round(medians[way], 2),
-            "lowest": round(min(times), 2),
-            "highest": round(max(times), 2),
-            "cpu_seconds": round(statistics.median(cpu[way]), 2),
-            "tokens_per_second": round(bench.data.n_tokens / medians[way]),
-            **memory[way],
-        }
-        for way, times in seconds.items()
+            with timed() as spent:
+                results[way] = functions[way]()
+            times.append({name: seconds * share.get(way, 1) for name, seconds in asdict(spent).items()} | {"way": way})
+            note(config, f"repeat {repeat + 1}/{config.repeats} of {way}", **rounded(times[-1]))
+    groups = pd.DataFrame(times).groupby("way", sort=False)
+    medians = groups.median()
+    extremes = groups["seconds"].agg(lowest="min", highest="max")
+    table = medians[["seconds"]].join(extremes).join(medians["cpu_seconds"]).to_dict("index")
+    speeds = {way: {"tokens_per_second": round(bench.data.n_tokens / row["seconds"])} for way, row in table.items()}
+    relative = {name: medians[name] / medians.loc["fast", name] for name in medians} if "fast" in ways else {}
+    compared: dict[str, Any] = {
+        f"fast_from_{other}": float(np.abs(results["fast"] - results[other]).max())
+        for other in ("native", "hugging_face")
+        if {"fast", other} <= set(ways)
     }
-    compared: dict[str, Any] = {}
-    if {"fast", "native"} <= set(ways):
-        compared["fast_from_native"] = float(np.abs(results["fast"] - results["native"]).max())
-    if {"fast", "hugging_face"} <= set(ways):
-        compared["fast_from_hugging_face"] = float(np.abs(results["fast"] - results["hugging_face"]).max())
     if {"fast_statistics", "native_statistics"} <= set(ways):
         compared["statistics"] = differences(results["fast_statistics"], results["native_statistics"])
     return {
@@ -269,17 +251,13 @@ def run(config: ForwardBenchmarkConfig) -> dict[str, Any]:
         "texts": len(bench.data.texts),
         "tokens": bench.data.n_tokens,
         "distinct_tokens": bench.distinct,
-        "ways": table,
-        "times_fast": {way: round(medians[way] / medians["fast"], 2) for way in ways} if "fast" in ways else {},
-        "cpu_times_fast": {
-            way: round(statistics.median(cpu[way]) / statistics.median(cpu["fast"]), 2)
-            for way in ways
-            if "fast" in ways
-        },
+        "ways": {way: {**rounded(row), **speeds[way], **memory[way]} for way, row in table.items()},
+        "times_fast": rounded(relative.get("seconds", {})),
+        "cpu_times_fast": rounded(relative.get("cpu_seconds", {})),
         "largest_differences": compared,
         "profile": profiled(functions["fast"], config.profile) if config.profile else {},
     }
 
 
 if __name__ == "__main__":
-    run_command("benchmarks.forward", lambda: run(parse(ForwardBenchmarkConfig, "benchmarks.forward", __doc__)))
+    command("benchmarks.forward", ForwardBenchmarkConfig, run, __doc__)()

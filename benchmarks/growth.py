@@ -7,7 +7,6 @@ forward pass; the lowest of --repeats. Cost in proportion to distinct tokens × 
 what attention adds to it grows with length. Every condition ablates neurons of every layer.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,8 @@ import numpy as np
 
 from benchmarks.forward import write_model
 from benchmarks.memory import memory_of, start_measuring
-from tension_lens.cli import parse, run_command
+from benchmarks.timing import timed
+from tension_lens.cli import command
 from tension_lens.console import progress
 from tension_lens.model.packing import families
 from tension_lens.model.reward_model import HookedRewardModel
@@ -78,29 +78,25 @@ def run(config: GrowthConfig) -> dict[str, Any]:
         for pairs, length, count in CASES:
             data = comparisons(pairs, length, model.hooked.cfg.d_vocab)
             distinct = sum(family.size for family in families(data.texts, 1 << 40))
-            seconds, cpu = [], []
+            times = []
             before = start_measuring()
             for _ in range(config.repeats):
-                started, used = time.perf_counter(), time.process_time()
-                for _ in stream_rewards(model, data, conditions(model, count), config.token_budget):
-                    pass
-                seconds.append(time.perf_counter() - started)
-                cpu.append(time.process_time() - used)
+                with timed() as spent:
+                    for _ in stream_rewards(model, data, conditions(model, count), config.token_budget):
+                        pass
+                times.append(spent)
                 bar.update(1)
-            rows.append(
-                {
-                    "pairs": pairs,
-                    "length": length,
-                    "conditions": count,
-                    "distinct_tokens": distinct,
-                    "seconds": round(min(seconds), 2),
-                    "cpu_seconds": round(min(cpu), 2),
-                    "working_mib": round(memory_of("VmHWM") - before),
-                    "cpu_microseconds_per_token_and_condition": round(1e6 * min(cpu) / distinct / count, 2),
-                }
-            )
+            cpu = min(one.cpu_seconds for one in times)
+            case = {"pairs": pairs, "length": length, "conditions": count, "distinct_tokens": distinct}
+            measured = {
+                "seconds": round(min(one.seconds for one in times), 2),
+                "cpu_seconds": round(cpu, 2),
+                "working_mib": round(memory_of("VmHWM") - before),
+                "cpu_microseconds_per_token_and_condition": round(1e6 * cpu / distinct / count, 2),
+            }
+            rows.append({**case, **measured})
     return {"geometry": config.geometry, "cases": rows}
 
 
 if __name__ == "__main__":
-    run_command("benchmarks.growth", lambda: run(parse(GrowthConfig, "benchmarks.growth", __doc__)))
+    command("benchmarks.growth", GrowthConfig, run, __doc__)()

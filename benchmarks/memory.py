@@ -4,7 +4,8 @@ import ctypes
 import multiprocessing
 import signal
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,12 @@ def in_own_process(work: Callable[..., Any], *arguments: Any) -> Any:
         FailedError: if that process dies.
     """
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    worker = context.Process(target=_run, args=(work, arguments, sender))
-    worker.start()
-    sender.close()
     try:
-        return receiver.recv()
-    except EOFError as error:
+        with ProcessPoolExecutor(1, context, initializer=_end_with_parent) as pool:
+            return pool.submit(work, *arguments).result()
+    except BrokenProcessPool as error:
         raise FailedError(f"the process that runs {work.__name__} died") from error
-    finally:
-        worker.kill()
-        worker.join()
 
 
-def _run(work: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
+def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    sender.send(work(*arguments))

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from tension_lens.artifacts.files import write_json
 from tension_lens.artifacts.layout import RUN_FILE
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import progress
 from tension_lens.constants import OBJECTIVES, PARTS
 from tension_lens.data.benchmarks import find_subtask, subtasks_of
@@ -109,4 +109,4 @@ def run(config: SyntheticConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_command("synthetic_study", lambda: run(parse(SyntheticConfig, "synthetic_study", __doc__)))
+    command("benchmarks.synthetic_study", SyntheticConfig, run, __doc__)()

@@ -8,13 +8,13 @@ Writes the synthetic study (not timed), then runs analysis.tables on it in a sep
 import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import synthetic_study
-from tension_lens.cli import parse, run_command
+from benchmarks.timing import timed
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.errors import FailedError
 
@@ -37,21 +37,20 @@ def run(config: TablesBenchmarkConfig) -> dict[str, Any]:
     tell("writing the synthetic study")
     made = synthetic_study.run(synthetic_study.SyntheticConfig(out=study))
     tell("computing its tables")
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "analysis.tables", "--study", str(study), "--out", str(config.out / "tables")]
-    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - started
+    tables = [sys.executable, "-m", "analysis.tables", "--study", str(study), "--out", str(config.out / "tables")]
+    with timed() as spent:
+        done = subprocess.run(tables, check=False, stdout=subprocess.DEVNULL)
     if done.returncode:
         raise FailedError(f"analysis.tables ended with {done.returncode}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     # On Linux, in KiB.
     return {
         **made,
-        "seconds": round(seconds, 1),
+        "seconds": round(spent.seconds, 1),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "peak_gib": round(used.ru_maxrss / 2**20, 2),
     }
 
 
 if __name__ == "__main__":
-    run_command("benchmarks.tables", lambda: run(parse(TablesBenchmarkConfig, "benchmarks.tables", __doc__)))
+    command("benchmarks.tables", TablesBenchmarkConfig, run, __doc__)()

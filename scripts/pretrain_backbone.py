@@ -25,30 +25,19 @@ PEAK_LR, WARMUP, SEQUENCES_PER_STEP, WINDOW = 2e-3, 100, 16, 512
 
 def transcripts(root: Path) -> list[str]:
     """Every valid transcript outside the held-out split, without repetitions, in a fixed order."""
-    texts: dict[str, None] = {}
-    for subsets in SOURCES.values():
-        for subset in subsets:
-            for _, row in rows(root, subset):
-                if not is_held_out(row["chosen"]):
-                    texts.update({row["chosen"]: None, row["rejected"]: None})
-    return list(texts)
+    found = (row for subsets in SOURCES.values() for subset in subsets for _, row in rows(root, subset))
+    kept = (row for row in found if not is_held_out(row["chosen"]))
+    return list(dict.fromkeys(row[side] for row in kept for side in ("chosen", "rejected")))
 
 
 def make_tokenizer(texts: list[str], vocab_size: int, context: int, split_digits: bool) -> PreTrainedTokenizerFast:
     """GPT-2's byte-level BPE; SmolLM2's also splits every digit."""
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits, byte_level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = (
-        pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
-        if split_digits
-        else byte_level
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level]) if split_digits else byte_level
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=byte_level.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
@@ -72,19 +61,15 @@ def main() -> None:
     folder = BACKBONES / args.backbone
     config = AutoConfig.from_pretrained(folder)
     texts = transcripts(args.hh_rlhf)
-    tokenizer = make_tokenizer(
-        texts, config.vocab_size, config.max_position_embeddings, split_digits=config.model_type == "llama"
-    )
+    tokenizer = make_tokenizer(texts, config.vocab_size, config.max_position_embeddings, config.model_type == "llama")
 
     set_seed(0)
     ids = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in texts]
     generator = torch.Generator().manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], betas=(0.9, 0.95)
-    )
+    decayed = {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1}
+    others = {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}
+    optimizer = torch.optim.AdamW([decayed, others], betas=(0.9, 0.95))
     total = sum(map(len, ids))
     tokens_per_step = SEQUENCES_PER_STEP * WINDOW
     steps = int(args.epochs * total / tokens_per_step)

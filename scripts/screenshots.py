@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tension_lens.cli import parse, run_command
+from tension_lens.cli import command
 from tension_lens.errors import RequestError
 
 PICTURES = {"report.png": (1200, 1300, "partition"), "report-phone.png": (390, 1000, "retention")}
@@ -60,4 +60,4 @@ def run(config: ScreenshotsConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_command("screenshots", lambda: run(parse(ScreenshotsConfig, "screenshots", __doc__)))
+    command("screenshots", ScreenshotsConfig, run, __doc__)()

@@ -53,7 +53,8 @@ def density_figure(distributions: pd.DataFrame) -> go.Figure:
     titles = [f"{row.objective} model, {condition_words(row.set, row.ablation)}" for row in panels.itertuples()]
     figure.set_subplots(len(panels), 1, vertical_spacing=PANEL_GAP / height, subplot_titles=titles)
     figure.update_annotations(x=0, xanchor="left", font_size=12)
-    figure.update_xaxes(zeroline=False, gridcolor=GRID, tickfont_size=11, nticks=8)
+    # The standoff keeps the first label of an x axis clear of the 0 of its y axis on narrow screens.
+    figure.update_xaxes(zeroline=False, gridcolor=GRID, tickfont_size=11, nticks=8, ticklabelstandoff=5)
     figure.update_yaxes(zeroline=False, gridcolor=GRID, tickfont_size=11, nticks=3, rangemode="tozero", automargin=True)
     figure.update_yaxes(title_text="density per unit of reward", row=len(panels) // 2 + 1)
     figure.update_xaxes(title_text="reward, the model's own units", row=len(panels))

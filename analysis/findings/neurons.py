@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from tension_lens.constants import ALPHA, BUCKETS, OBJECTIVES
+from analysis.tables.depth import depth_table
+from tension_lens.constants import ALPHA, OBJECTIVES
 from tension_lens.metrics.paired import holm
-from tension_lens.neurons.depth import depth_shares, uniform_depth
 from tension_lens.neurons.sets import NeuronSet
 
 MORE, FEWER, UNCLEAR = "more", "fewer", "unclear"
@@ -27,18 +27,15 @@ def depth_verdicts(sets: dict[str, dict[str, NeuronSet]]) -> pd.DataFrame:
     """
     from scipy.stats import hypergeom
 
-    found = []
-    for run, by_name in sets.items():
-        for name, one in by_name.items():
-            if name in OBJECTIVES and len(one):
-                about = {"run": run, "set": name, "neurons": len(one), "total": one.n_layers * one.d_mlp}
-                shares, uniform = depth_shares(one), uniform_depth(one.n_layers)
-                found += [
-                    {**about, "bucket": third, "share": shares[third], "uniform": uniform[third]} for third in BUCKETS
-                ]
-    rows = pd.DataFrame(found)
-    if rows.empty:
-        return rows
+    tables = [
+        depth_table([one.renamed(name)]).assign(run=run, total=one.n_layers * one.d_mlp)
+        for run, by_name in sets.items()
+        for name, one in by_name.items()
+        if name in OBJECTIVES and len(one)
+    ]
+    if not tables:
+        return pd.DataFrame()
+    rows = pd.concat(tables, ignore_index=True)
     count, inside = ((rows[share] * rows[of]).round() for share, of in (("share", "neurons"), ("uniform", "total")))
     chance = hypergeom(rows["total"], inside, rows["neurons"])
     p_holm = holm(np.minimum(1, 2 * np.minimum(chance.cdf(count), chance.sf(count - 1))))

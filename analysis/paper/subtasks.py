@@ -5,7 +5,7 @@ import pandas as pd
 
 from analysis.results.scores import PAPER
 from tension_lens.constants import BASELINE
-from tension_lens.data.benchmarks import BENCHMARKS, SUBTASKS, find_subtask
+from tension_lens.data.benchmarks import SUBTASKS
 from tension_lens.data.datasets import Spec
 
 NO_DIAGONAL = "ours counts an RM-Bench row only where every chosen response wins, the paper each pair of one style"
@@ -29,14 +29,10 @@ def paper_changes(scores: pd.DataFrame) -> pd.DataFrame:
 
 def by_paper_name(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of the paper's sub-tasks, with the paper's name in `paper`; `diagonal` is true where it counts pairs."""
-    found: dict[tuple[str, str], tuple[str | None, bool]] = {}
-    for data, subtask in rows[["data", "subtask"]].drop_duplicates().itertuples(index=False):
-        benchmark = Spec.parse(data).name
-        known = subtask in {one.name for one in SUBTASKS if one.benchmark == benchmark}
-        paper = find_subtask(benchmark, subtask).paper if benchmark in BENCHMARKS and known else None
-        found[data, subtask] = paper, benchmark == "rm-bench" or paper == "Math"
-    both = [found[key] for key in zip(rows["data"], rows["subtask"], strict=True)]
-    rows = rows.assign(paper=[one for one, _ in both], diagonal=[one for _, one in both])
+    papers = {(one.benchmark, one.name): one.paper for one in SUBTASKS}
+    benchmark = rows["data"].map({data: Spec.parse(data).name for data in rows["data"].unique()})
+    rows = rows.assign(paper=[papers.get(key) for key in zip(benchmark, rows["subtask"], strict=True)])
+    rows = rows.assign(diagonal=(benchmark == "rm-bench") | (rows["paper"] == "Math"))
     return rows[rows["paper"].notna()]
 
 

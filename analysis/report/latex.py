@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 from pandas.api.typing import SeriesGroupBy
 
-from analysis.paper.beside import with_backbones
+from analysis.paper.comparison import with_backbones
 from analysis.paper.subtasks import paper_changes, paper_retention, paper_scores
 from analysis.report.latex_parts import MISSING, escape, number, signed, tabular
 from analysis.results.folder import Results
@@ -21,6 +21,11 @@ from tension_lens.data.benchmarks import PAPER_SUBTASKS
 
 Cell = Callable[[float, float | None], str]
 """Formats a mean and a standard deviation."""
+ACCURACY = "Accuracy of {objective} models on the paper's sub-tasks in percent; {seeds}."
+ABLATION = (
+    "Change of accuracy of {objective} models in percentage points with their own set zero-ablated; {seeds}. "
+    "conditions.csv has the random sets of the same size."
+)
 
 
 def latex_tables(results: Results, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
@@ -39,8 +44,9 @@ def latex_tables(results: Results, tables: Mapping[str, pd.DataFrame]) -> dict[s
     if len(scores):
         by_paper = paper_scores(scores)
         changes = paper_changes(by_paper)
-        found.update(_accuracy(by_paper))
-        found.update(_ablation(changes))
+        intact = by_paper[by_paper["condition"] == BASELINE]
+        found.update(_by_objective(intact, "accuracy", ACCURACY, "accuracy"))
+        found.update(_by_objective(changes[changes["set"] == "own"], "ablation", ABLATION, "change", signed))
         found.update(_partition(changes))
     if len(retention):
         found.update(_retention(retention))
@@ -97,25 +103,16 @@ def _seeds(rows: pd.DataFrame) -> str:
     return f"one seed ({seeds[0]})" if len(seeds) == 1 else f"one seed per backbone ({', '.join(seeds)})"
 
 
-def _accuracy(scores: pd.DataFrame) -> Iterator[tuple[str, str]]:
+def _by_objective(
+    rows: pd.DataFrame, name: str, caption: str, value: str, show: Cell = number
+) -> Iterator[tuple[str, str]]:
+    """A table for each objective with rows, by sub-task and backbone; `caption` has the fields objective and seeds."""
     for objective in OBJECTIVES:
-        rows = scores[(scores["objective"] == objective) & (scores["condition"] == BASELINE)]
-        if len(rows):
-            name = f"accuracy-{objective}"
-            caption = f"Accuracy of {objective} models on the paper's sub-tasks in percent; {_seeds(rows)}."
-            yield name, tabular(caption, name, _by_subtask(rows, "accuracy", "backbone"))
-
-
-def _ablation(changes: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    for objective in OBJECTIVES:
-        rows = changes[(changes["objective"] == objective) & (changes["set"] == "own")]
-        if len(rows):
-            name = f"ablation-{objective}"
-            caption = (
-                f"Change of accuracy of {objective} models in percentage points with their own set zero-ablated; "
-                f"{_seeds(rows)}. conditions.csv has the random sets of the same size."
-            )
-            yield name, tabular(caption, name, _by_subtask(rows, "change", "backbone", signed))
+        of_model = rows[rows["objective"] == objective]
+        if len(of_model):
+            label = f"{name}-{objective}"
+            cells = _by_subtask(of_model, value, "backbone", show)
+            yield label, tabular(caption.format(objective=objective, seeds=_seeds(of_model)), label, cells)
 
 
 def _partition(changes: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -159,13 +156,11 @@ def _rmsd(table: pd.DataFrame) -> str:
 
 def _overlap(table: pd.DataFrame) -> str:
     groups = table.assign(sets=table["left"] + ", " + table["right"]).groupby(["backbone", "sets"], sort=False)
-    measures = {
-        "Shared": ("intersection", 0),
-        "Union": ("union", 0),
-        "Jaccard": ("jaccard", 3),
-        "By chance": ("expected_jaccard", 3),
+    heads = {"intersection": "Shared", "union": "Union", "jaccard": "Jaccard", "expected_jaccard": "By chance"}
+    columns = {
+        head: _shown(groups[name], partial(number, digits=3 if "jaccard" in name else 0))
+        for name, head in heads.items()
     }
-    columns = {head: _shown(groups[name], partial(number, digits=digits)) for head, (name, digits) in measures.items()}
     caption = f"Overlap of the objectives' neuron sets, compared with random sets of the same sizes; {_seeds(table)}."
     return tabular(caption, "overlap", pd.DataFrame(columns).rename(escape).rename_axis(["Backbone", "Sets"]))
 

@@ -55,10 +55,7 @@ class Section:
 
 
 def render(
-    title: str,
-    lead: Sequence[str],
-    sections: Sequence[Section],
-    filters: Mapping[str, Sequence[str]] | None = None,
+    title: str, lead: Sequence[str], sections: Sequence[Section], filters: Mapping[str, Sequence[str]] | None = None
 ) -> str:
     """The page as HTML.
 
@@ -114,12 +111,9 @@ def _sha256(text: str) -> str:
 
 
 TEMPLATES = Environment(
-    loader=PackageLoader("analysis.report"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
+    loader=PackageLoader("analysis.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
     undefined=StrictUndefined,
-)
+)  # fmt: skip
 TEMPLATES.filters |= {"height": height, "sha256": _sha256}
 
 

@@ -5,22 +5,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.figures.variants import variants_caption, variants_figure
-from analysis.paper.beside import SOURCE, TABLES, beside, gaps
+from analysis.paper.comparison import compare_with_published, gaps
 from analysis.paper.departures import departure_table, departures
+from analysis.paper.published import SOURCE, TABLES
 from analysis.report.page import Exhibit, Section
 from analysis.results.folder import Results
-
-OURS = {
-    "accuracy": "scores",
-    "retention": "retention",
-    "ablation_top10": "scores",
-    "ablation_partition": "scores",
-    "rmsd": "rmsd",
-    "overlap": "overlap",
-    "depth": "depth",
-    "ablation_curve": "sweeps",
-}
-"""Our table that each published one is compared with."""
 
 
 def published_section(tables: Mapping[str, pd.DataFrame]) -> tuple[Section, dict[str, pd.DataFrame]]:
@@ -29,10 +18,11 @@ def published_section(tables: Mapping[str, pd.DataFrame]) -> tuple[Section, dict
     A table without a number of ours is collapsed.
     """
     exhibits, files = [], {}
-    for name, mine in OURS.items():
-        table = TABLES[name]
+    for name, table in TABLES.items():
+        if not table.ours:
+            continue
         paired = tables.get("conditions") if name.startswith("ablation_") else None
-        rows = beside(tables.get(mine, pd.DataFrame()), name, paired)
+        rows = compare_with_published(tables.get(table.ours, pd.DataFrame()), name, paired)
         slug = f"published-{name.replace('_', '-')}"
         files[slug] = rows
         caption = (

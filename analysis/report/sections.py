@@ -17,7 +17,7 @@ from analysis.figures.rewards import density_caption, density_figure
 from analysis.figures.sweeps import sweep_caption, sweep_figure
 from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
 from analysis.findings.findings import findings, lead_paragraph
-from analysis.paper.beside import with_backbones
+from analysis.paper.comparison import with_backbones
 from analysis.report.details import changes_by_backbone, details, flipped
 from analysis.report.page import Exhibit, Section, filters_of
 from analysis.report.paper_sections import departures_section, published_section
@@ -65,7 +65,7 @@ def report_of(results: Results) -> Report:
         RequestError: if a file with neuron scores is damaged.
     """
     tables = _tables(results)
-    published, beside = published_section(tables)
+    published, compared = published_section(tables)
     departed, departure_table = departures_section(results, tables)
     shown = _sections(results, tables)
     full = Section("tables", "All tables", [READING], list(details(tables)))
@@ -74,7 +74,7 @@ def report_of(results: Results) -> Report:
     notes = [f"{missing} cells of the study are missing; see tables/gaps.csv"] if missing else []
     lead = [lead_paragraph(results, tables)]
     shown.insert(0, Section("findings", "Findings", [], [], tuple(findings(results, tables))))
-    tables = {**tables, **beside, "departures": departure_table}
+    tables = {**tables, **compared, "departures": departure_table}
     return Report(_title(results), lead, [*shown, published, departed, full], tables, filters, notes)
 
 
@@ -138,16 +138,11 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
         *chart("margins", "Margins of retained items", margins_caption, margins_figure),
     ]
     depth, partition = partial(depth_by_model_figure, about=about), partial(partition_figure, about=about)
-    by_layer = [
-        Exhibit(
-            f"depth-{number}",
-            f"Depth by layer: {run}",
-            BY_LAYER,
-            depth_figure([of_run[one].renamed(one) for one in OBJECTIVES if one in of_run], meta=about[run]),
-            numbers="table-depth",
-        )
-        for number, (run, of_run) in enumerate(sets.items())
-    ]
+    by_layer = []
+    for number, (run, of_run) in enumerate(sets.items()):
+        figure = depth_figure([of_run[one].renamed(one) for one in OBJECTIVES if one in of_run], meta=about[run])
+        heading = f"Depth by layer: {run}"
+        by_layer.append(Exhibit(f"depth-{number}", heading, BY_LAYER, figure, numbers="table-depth"))
     neurons = [
         *chart("depth", "Depth of the neuron sets", depth_caption, depth, "depth", of=sets),
         *by_layer,

@@ -5,10 +5,11 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.paper.beside import TABLES, beside, depth_of_runs, gaps, load, with_backbones
-from analysis.paper.published import FOLDER, paper_backbones
+from analysis.paper.comparison import compare_with_published, gaps, with_backbones
+from analysis.paper.published import FOLDER, TABLES, load, paper_backbones
 from analysis.paper.subtasks import paper_scores
 from analysis.results.folder import Results
+from analysis.tables.depth import depth_table
 from tension_lens.artifacts.layout import RunFolder
 from tension_lens.constants import BUCKETS, PARTS
 from tension_lens.data.benchmarks import PAPER_SUBTASKS
@@ -18,7 +19,7 @@ NOTHING = pd.DataFrame()
 
 
 def only(table, *key):
-    return load(table).set_index(list(TABLES[table].keys)).loc[key]
+    return load(table).set_index(TABLES[table].keys).loc[key]
 
 
 PRINTED = {
@@ -38,7 +39,7 @@ COUNTS = {
 def test_every_published_number_is_loaded_once(table):
     rows = load(table)
     assert len(rows) == COUNTS[table]
-    assert not rows.duplicated(list(TABLES[table].keys)).any()
+    assert not rows.duplicated(TABLES[table].keys).any()
     if table != "training":
         assert rows["published"].notna().all() and (rows["source"] != "").all()
         # Every artefact has a reason, and only artefacts have a correction.
@@ -114,7 +115,7 @@ def score_rows(backbone, seeds, accuracies, *, condition="baseline", objective="
 
 def compared(table, ours, *key, **options):
     """The row that compares a published number with ours."""
-    return beside(ours, table, **options).set_index(list(TABLES[table].keys)).loc[key]
+    return compare_with_published(ours, table, **options).set_index(TABLES[table].keys).loc[key]
 
 
 def test_one_seed_has_the_interval_over_its_items():
@@ -124,7 +125,7 @@ def test_one_seed_has_the_interval_over_its_items():
     assert (row["interval"], row["gap"]) == ("over 129 items", "")
     assert row["published"] == only("accuracy", "gpt2-small", "helpful", "Chat")["published"]
     # One row per published number, and one per mean over the six backbones.
-    rows = beside(ours, "accuracy")
+    rows = compare_with_published(ours, "accuracy")
     assert len(rows) == 450 + 75
     assert (rows["gap"] != "").sum() == rows["ours"].isna().sum() == 525 - 2
     # gpt2-large, another part of gpt2-small, a mean over nothing: each reason with its number of rows.
@@ -197,7 +198,9 @@ def test_averages_of_the_partition_need_every_sub_task():
 def test_depth_is_compared_by_run_and_pooled_by_neurons(tmp_path):
     first = NeuronSet.of("helpful", "post", (3, 10), [(0, 0), (0, 1), (2, 0)])
     sets = {"gpt2-small-0": {"helpful": first}, "b": {"helpful": NeuronSet.of("helpful", "post", (3, 10), [(2, 0)])}}
-    ours = depth_of_runs(Results(None, dict.fromkeys(sets, RunFolder(tmp_path)), sets, NOTHING, NOTHING))
+    results = Results(None, dict.fromkeys(sets, RunFolder(tmp_path)), sets, NOTHING, NOTHING)
+    tables = [depth_table([of_run["helpful"]]).assign(runs=run) for run, of_run in sets.items()]
+    ours = with_backbones(pd.concat(tables), results)
     assert compared("depth", ours, "gpt2-small", "helpful", "early")["ours"] == pytest.approx(2 / 3)
     # Early holds 2 of the 4 neurons of both runs together.
     assert compared("depth", ours, "pooled", "helpful", "early")["ours"] == pytest.approx(2 / 4)
@@ -205,7 +208,7 @@ def test_depth_is_compared_by_run_and_pooled_by_neurons(tmp_path):
 
 
 def test_rmsd_is_the_papers_variant_and_names_its_statistic():
-    about = {"runs": "gpt2-small", "objective": "helpful", "statistic": "mean_abs", "site": "post"}
+    about = {"backbone": "gpt2-small", "seed": "0", "objective": "helpful", "statistic": "mean_abs", "site": "post"}
     ours = pd.DataFrame({"layer": ["0", "layers averaged first"], "rmsd": [9.0, 0.5]}).assign(**about)
     row = compared("rmsd", ours, "gpt2-small", "helpful")
     assert (row["ours"], row["published"]) == (0.5, 0.001312522)
@@ -232,7 +235,7 @@ def test_runs_are_named_by_their_training_or_their_folder(tmp_path):
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name != "training"])
 def test_without_any_result_every_number_is_a_gap(table):
-    rows = beside(NOTHING, table)
+    rows = compare_with_published(NOTHING, table)
     assert (rows["gap"] != "").all()
     assert rows["published"].notna().all()
 

@@ -10,8 +10,13 @@
 
   const root = document.documentElement;
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
   const count = (value) => value.toLocaleString("en");
+
+  function make(tag, properties, ...children) {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children);
+    return element;
+  }
 
   /* ---- data ---- */
 
@@ -75,17 +80,13 @@
     }
 
     head() {
-      const row = make("tr");
-      for (const column of this.columns) {
-        const cell = make("th", { scope: "col", className: column.numbers ? "number" : "" });
+      const cells = this.columns.map((column) => {
         const button = make("button", { type: "button", textContent: column.name });
+        const cell = make("th", { scope: "col", className: column.numbers ? "number" : "" }, button);
         button.addEventListener("click", () => this.sort(column, cell));
-        cell.append(button);
-        row.append(cell);
-      }
-      const head = make("thead");
-      head.append(row);
-      return head;
+        return cell;
+      });
+      return make("thead", {}, make("tr", {}, ...cells));
     }
 
     filter() {
@@ -131,9 +132,7 @@
 
     more() {
       for (const row of this.order.slice(this.drawn, this.drawn + CHUNK)) {
-        const line = make("tr");
-        line.append(...this.columns.map((column) => this.cell(column, this.value(column, row))));
-        this.body.append(line);
+        this.body.append(make("tr", {}, ...this.columns.map((column) => this.cell(column, this.value(column, row)))));
         this.drawn++;
       }
     }
@@ -186,10 +185,7 @@
   const LIGHT = { ink: "#222222", grid: "#d9d9d9" };
   const CONFIG = { responsive: true, displayModeBar: false, displaylogo: false, showTips: false, showSendToCloud: false };
 
-  function pageColours() {
-    const style = getComputedStyle(root);
-    return { ink: style.getPropertyValue("--ink").trim(), grid: style.getPropertyValue("--grid").trim() };
-  }
+  const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
   class Plot {
     constructor(div, spec) {
@@ -202,8 +198,7 @@
 
     /* The page shows a figure's menu itself; each choice shows some of the traces. */
     choose(label) {
-      this.menu = make("select");
-      this.menu.append(...this.spec.menu.map((one) => new Option(one.label)));
+      this.menu = make("select", {}, ...this.spec.menu.map((one) => new Option(one.label)));
       this.wish = 0;
       this.menu.addEventListener("change", () => {
         this.wish = this.menu.selectedIndex;
@@ -226,7 +221,7 @@
 
     draw(size = {}) {
       this.pick();
-      const { data, layout } = this.themed(pageColours());
+      const { data, layout } = this.themed({ ink: colour("--ink"), grid: colour("--grid") });
       const series = data.filter((trace, index) => trace.meta && this.spec.data[index].visible !== false);
       const kept = series.filter((trace) => trace.visible !== false).length;
       const none = series.length > 0 && kept === 0;

@@ -1,27 +1,25 @@
-"""Each published table together with the numbers of the runs, and the list of numbers that the runs lack."""
+"""Published tables compared with the numbers of the runs."""
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from analysis.paper.published import MEAN, POOLED, SOURCE, TABLES, load, paper_backbones
+from analysis.paper.published import MEAN, POOLED, TABLES, load, paper_backbones
 from analysis.paper.subtasks import IDENTITY, PERCENT, by_paper_name, paper_changes, paper_retention, paper_scores
 from analysis.results.folder import Results
-from analysis.tables.depth import depth_table
 from analysis.tables.neurons import LAYERS_FIRST
 from tension_lens.constants import BASELINE, CHANGE_STATISTIC, OBJECTIVES, PARTS
 from tension_lens.data.benchmarks import PAPER_SUBTASKS
 
-__all__ = ["SOURCE", "TABLES", "beside", "depth_of_runs", "gaps", "load", "with_backbones"]
-
 DERIVED = "derived: the mean of the six published values, which is not printed"
-METHODS = {"magnitude": "mean", "change": CHANGE_STATISTIC, "random": "random", "none": "intact"}
-"""The selector of our sweeps that corresponds to each method of the paper's code."""
+METHODS = {"mean": "magnitude", CHANGE_STATISTIC: "change", "random": "random", "intact": "none"}
+"""The method of the paper's code that corresponds to each selector of our sweeps."""
+STANDARD = ["ours", "low", "high", "n", "note"]
+"""A number of ours, its 95 % interval, the number of items, and what the reader must know."""
 
 
-def beside(ours: pd.DataFrame, table: str, paired: pd.DataFrame | None = None) -> pd.DataFrame:
+def compare_with_published(ours: pd.DataFrame, table: str, paired: pd.DataFrame | None = None) -> pd.DataFrame:
     """A published table with the numbers of the runs, one row per published number, in the published unit.
 
     Columns: the keys of `TABLES[table]`; `ours` with the 95 % interval `low` to `high`; `interval`, what the interval
@@ -31,25 +29,23 @@ def beside(ours: pd.DataFrame, table: str, paired: pd.DataFrame | None = None) -
     backbones, these rows hold the mean of its values.
 
     Args:
-        ours: for `accuracy`, `ablation_top10` and `ablation_partition` the table `scores` (`analysis.tables`), whose
-            rows of rule `paper` are used; for `retention`, `rmsd` and `overlap` the table of that name; for `depth`
-            `depth_of_runs`; for `ablation_curve` the rows of sweeps. In tables without a column `backbone` (see
-            `with_backbones`) `runs` names the backbone.
+        ours: our table that `TABLES[table].ours` names, with the columns `backbone` and `seed` (see `with_backbones`).
         table: a name in `TABLES` other than `training`.
         paired: the table `conditions`, which has the intervals of the two ablation tables with one seed.
 
     Raises:
         RequestError: if there is no such published table.
     """
-    keys = list(TABLES[table].keys)
-    facts = _with_means(load(table), keys)
-    found = _OURS[table](_named(ours), paired) if len(ours) else pd.DataFrame()
+    keys = TABLES[table].keys
+    rows = _with_means(load(table), keys)
+    paired = None if paired is None or paired.empty else _named(paired)
+    found = _numbers(table, _named(ours), paired) if len(ours) else ours
     if found.empty:
-        found = pd.DataFrame(columns=[*keys, "seed", "ours", "low", "high", "n", "note"])
+        found = pd.DataFrame(columns=[*keys, "seed", *STANDARD])
     across = _across_seeds(found, keys)
     known = set(across["backbone"])
     across = pd.concat([across, _across_backbones(across, keys)], ignore_index=True) if len(across) else across
-    rows = facts.merge(across, on=keys, how="left")
+    rows = rows.merge(across, on=keys, how="left")
     rows["caveat"] = (rows["caveat"] + "; " + rows["note"].fillna("")).str.strip("; ")
     rows["interval"] = rows["interval"].fillna("")
     rows["gap"] = _gap(rows["backbone"], known).where(rows["ours"].isna(), "")
@@ -58,19 +54,9 @@ def beside(ours: pd.DataFrame, table: str, paired: pd.DataFrame | None = None) -
 
 
 def gaps(rows: pd.DataFrame) -> list[str]:
-    """Why numbers are missing in a table of `beside`: each reason with its number of rows."""
+    """Why numbers are missing in a table of `compare_with_published`: each reason with its number of rows."""
     counts = rows.loc[rows["gap"] != "", "gap"].value_counts(sort=False)
     return [f"{reason} ({count} {'row' if count == 1 else 'rows'})" for reason, count in counts.items()]
-
-
-def depth_of_runs(results: Results) -> pd.DataFrame:
-    """`analysis.depth.depth_table` of the objectives' sets of every run, with `runs`, `backbone` and `seed`."""
-    frames = []
-    for run, by_name in results.sets.items():
-        sets = [by_name[name].renamed(name) for name in OBJECTIVES if name in by_name]
-        if sets:
-            frames.append(depth_table(sets).assign(runs=run))
-    return with_backbones(pd.concat(frames, ignore_index=True), results) if frames else pd.DataFrame()
 
 
 def with_backbones(table: pd.DataFrame, results: Results) -> pd.DataFrame:
@@ -84,21 +70,17 @@ def with_backbones(table: pd.DataFrame, results: Results) -> pd.DataFrame:
         for run, backbone, seed in results.training[["run", "backbone", "seed"]].itertuples(index=False):
             folder = results.run_folders[run].path.name
             known[run] = known[folder] = (str(backbone), str(seed))
-    both = [known.get(str(run)) or _named_by_folder(str(run)) for run in table["runs"]]
+    for run in table["runs"].astype(str):
+        matched = re.fullmatch(r"(?:.*/)?([^/]+)-([0-9]+)", run)
+        known.setdefault(run, (matched[1], matched[2]) if matched else (run, ""))
+    both = [known[str(run)] for run in table["runs"]]
     return table.assign(backbone=[one for one, _ in both], seed=[seed for _, seed in both])
 
 
-def _named_by_folder(run: str) -> tuple[str, str]:
-    matched = re.fullmatch(r"(?:.*/)?([^/]+)-([0-9]+)", run)
-    return (matched[1], matched[2]) if matched else (run, "")
-
-
 def _named(ours: pd.DataFrame) -> pd.DataFrame:
-    """Our table with a seed, and the backbones under the paper's names."""
-    backbone = ours["backbone"] if "backbone" in ours else ours["runs"]
-    seed = ours["seed"] if "seed" in ours else ours.get("runs", "")
+    """Our table with the backbones under the paper's names."""
     names = paper_backbones()
-    return ours.assign(backbone=[names.get(str(one), str(one)) for one in backbone], seed=seed)
+    return ours.assign(backbone=[names.get(str(one), str(one)) for one in ours["backbone"]])
 
 
 def _across_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -126,15 +108,7 @@ def _with_means(facts: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         return facts
     others = [key for key in keys if key != "backbone"]
     means = facts.groupby(others, sort=False).agg(published=("published", "mean")).reset_index()
-    about = {
-        "backbone": MEAN,
-        "sd": np.nan,
-        "artefact": False,
-        "corrected": np.nan,
-        "caveat": DERIVED,
-        "source": SOURCE,
-    }
-    return pd.concat([facts, means.assign(**about)], ignore_index=True)
+    return pd.concat([facts, means.assign(backbone=MEAN, artefact=False, caveat=DERIVED)], ignore_index=True)
 
 
 def _across_backbones(across: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -159,11 +133,36 @@ def _gap(backbone: pd.Series, known: set[str]) -> pd.Series:
 
 
 def _standard(rows: pd.DataFrame, value: str, **columns: object) -> pd.DataFrame:
+    """Rows with the columns `STANDARD`: `ours` is the column `value`; others are empty by default."""
     start = {"ours": rows[value], "low": np.nan, "high": np.nan, "n": np.nan, "note": ""}
     return rows.assign(**{**start, **columns})
 
 
-def _our_accuracy(scores: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFrame:
+def _numbers(table: str, ours: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
+    """Our numbers for a published table, one row per key and seed, with the columns `STANDARD`."""
+    match table:
+        case "accuracy":
+            rows = _accuracy(ours)
+        case "retention":
+            rows = paper_retention(ours)
+            rows["ours"] = rows["share"]
+        case "ablation_top10":
+            rows = _changes(ours, paired)
+            rows = rows[rows["set"] == "own"]
+        case "ablation_partition":
+            rows = _partition(ours, paired)
+        case "rmsd":
+            rows = _rmsd(ours)
+        case "overlap":
+            rows = _standard(ours, "jaccard")
+        case "depth":
+            rows = _depth(ours)
+        case "ablation_curve":
+            rows = _curve(ours)
+    return rows
+
+
+def _accuracy(scores: pd.DataFrame) -> pd.DataFrame:
     rows = paper_scores(scores)
     rows = rows[rows["condition"] == BASELINE]
     return _standard(rows, "accuracy", low=rows["low"], high=rows["high"], n=rows["n"])
@@ -172,9 +171,9 @@ def _our_accuracy(scores: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.Data
 def _changes(scores: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
     """`paper_changes` with paired intervals where they are known."""
     ablated = _standard(paper_changes(paper_scores(scores)), "change")
-    if paired is None or paired.empty:
+    if paired is None:
         return ablated
-    known = by_paper_name(_named(paired))
+    known = by_paper_name(paired)
     # The paired tests count an item of several pairs once, by all its pairs, so on the diagonal their rule differs.
     known = known[~known["diagonal"]].assign(subtask=known["paper"])
     keys = [*IDENTITY, "condition"]
@@ -182,32 +181,20 @@ def _changes(scores: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
     return ablated.assign(**{name: PERCENT * ablated[name] for name in ("low", "high")})
 
 
-def _our_top10(scores: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
-    rows = _changes(scores, paired)
-    return rows[rows["set"] == "own"]
-
-
-def _our_partition(scores: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
-    intact = _our_accuracy(scores, None)
-    rows = pd.concat([intact, _changes(scores, paired)], ignore_index=True)
+def _partition(scores: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
+    """Numbers of the mixed model, and their averages over all sub-tasks of a task type."""
+    rows = pd.concat([_accuracy(scores), _changes(scores, paired)], ignore_index=True)
     rows = rows[(rows["objective"] == "mixed") & rows["condition"].isin([BASELINE, *PARTS])]
-    types = rows["subtask"].map(PAPER_SUBTASKS)
-    averages = []
-    for task_type in ("helpful", "harmless"):
-        whole = [name for name, one in PAPER_SUBTASKS.items() if one == task_type]
-        groups = rows[types == task_type].groupby(["backbone", "seed", "condition"], sort=False)
-        mean = groups.agg(ours=("ours", "mean"), parts=("subtask", "nunique")).reset_index()
-        mean = mean[mean["parts"] == len(whole)].assign(subtask=f"Avg {task_type}")
-        averages.append(_standard(mean, "ours"))
-    return pd.concat([rows, *averages], ignore_index=True)
+    whole = pd.Series(PAPER_SUBTASKS).value_counts()
+    groups = rows.assign(type=rows["subtask"].map(PAPER_SUBTASKS)).groupby(
+        ["backbone", "seed", "condition", "type"], sort=False
+    )
+    means = groups.agg(ours=("ours", "mean"), parts=("subtask", "nunique")).reset_index()
+    means = means[means["parts"] == means["type"].map(whole)]
+    return pd.concat([rows, _standard(means.assign(subtask="Avg " + means["type"]), "ours")], ignore_index=True)
 
 
-def _our_retention(table: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFrame:
-    rows = paper_retention(table)
-    return rows.assign(ours=rows["share"])
-
-
-def _our_rmsd(table: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFrame:
+def _rmsd(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table["layer"].astype(str) == LAYERS_FIRST]
     alike = (rows["statistic"] == "mean") & (rows["site"] == "gate")
     ours = "ours is of " + rows["statistic"] + " at site " + rows["site"]
@@ -215,13 +202,9 @@ def _our_rmsd(table: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFrame
     return _standard(rows, "rmsd", note=note)
 
 
-def _our_overlap(table: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFrame:
-    return _standard(table, "jaccard")
-
-
-def _our_depth(table: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFrame:
-    rows = table.rename(columns={"set": "objective"}) if "objective" not in table else table
-    rows = rows[rows["objective"].isin(OBJECTIVES)]
+def _depth(table: pd.DataFrame) -> pd.DataFrame:
+    """Shares of each model's set, and of the neurons of all models together."""
+    rows = table[table["set"].isin(OBJECTIVES)].rename(columns={"set": "objective"})
     counts = rows.assign(inside=rows["share"] * rows["neurons"])
     pooled = counts.groupby(["objective", "bucket"], sort=False)[["inside", "neurons"]].sum().reset_index()
     names = "ours is the pool of " + ", ".join(dict.fromkeys(rows["backbone"]))
@@ -229,29 +212,15 @@ def _our_depth(table: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFram
     return pd.concat([_standard(rows, "share"), _standard(pooled, "share", note=names)], ignore_index=True)
 
 
-def _our_curve(sweeps: pd.DataFrame, _paired: pd.DataFrame | None) -> pd.DataFrame:
-    methods = {selector: method for method, selector in METHODS.items()}
-    rows = sweeps[sweeps["selector"].isin(methods)]
-    rows = rows.assign(method=rows["selector"].map(methods), top=rows["top"].astype(float))
+def _curve(sweeps: pd.DataFrame) -> pd.DataFrame:
+    rows = sweeps[sweeps["selector"].isin(METHODS)]
+    rows = rows.assign(method=rows["selector"].map(METHODS), top=rows["top"].astype(float))
     keys = ["backbone", "seed", "objective", "data", "method", "top"]
     # Draws of random sets are averaged first; only a single draw has an interval over items.
     rows = rows.groupby(keys, sort=False).agg(
         accuracy=("accuracy", "mean"), low=("low", "first"), high=("high", "first"), n=("n", "first"),
         draws=("draw", "nunique"),
     ).reset_index()  # fmt: skip
-    limits = {name: (PERCENT * rows[name]).where(rows["draws"] == 1) for name in ("low", "high")}
-    return _standard(
-        rows, "accuracy", ours=PERCENT * rows["accuracy"], n=rows["n"], note="on " + rows["data"], **limits
-    )
-
-
-_OURS: dict[str, Callable[[pd.DataFrame, pd.DataFrame | None], pd.DataFrame]] = {
-    "accuracy": _our_accuracy,
-    "retention": _our_retention,
-    "ablation_top10": _our_top10,
-    "ablation_partition": _our_partition,
-    "rmsd": _our_rmsd,
-    "overlap": _our_overlap,
-    "depth": _our_depth,
-    "ablation_curve": _our_curve,
-}
+    percent = {name: PERCENT * rows[name] for name in ("accuracy", "low", "high")}
+    low, high = (percent[name].where(rows["draws"] == 1) for name in ("low", "high"))
+    return _standard(rows.assign(**percent), "accuracy", low=low, high=high, n=rows["n"], note="on " + rows["data"])

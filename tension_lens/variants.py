@@ -58,7 +58,8 @@ def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) 
     for (name, other), change in zip(against.items(), changes, strict=True):
         alike = jaccard(sets[name].mask(), sets[other].mask()) if other in sets else None
         about = {"neurons": len(sets[name]), "site": sets[name].site, "against": other}
-        rows[name].update({**about, "jaccard": alike, **change, "family_size": len(against)})
+        drawn = {"control": conditions[name].control or None, "draw": conditions[name].draw}
+        rows[name].update({**about, "jaccard": alike, **change, "family_size": len(against), **drawn})
     return list(rows.values())
 
 

@@ -69,7 +69,9 @@ def variant_rows():
         ("harmless", "random-0", "toolkit", 0.01, -0.02, 0.04, 1.0),
     ]
     about = {"run": "variants", "backbone": "tiny", "seed": "0", "data": "sample:mixed:test"}
-    return pd.DataFrame(rows, columns=columns).assign(**about, n=400, accuracy=0.6, neurons=9, jaccard=0.5)
+    table = pd.DataFrame(rows, columns=columns).assign(**about, n=400, accuracy=0.6, neurons=9, jaccard=0.5)
+    is_random = table["variant"].str.startswith("random")
+    return table.assign(control=is_random.map({True: "uniform", False: None}))
 
 
 def rows_of(figure, trace):

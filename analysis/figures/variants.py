@@ -34,7 +34,7 @@ def variants_figure(variants: pd.DataFrame) -> go.Figure:
     Args:
         variants: `Results.variants`.
     """
-    kinds = variants["variant"].str.replace(rf"^{RANDOM}-.*", RANDOM, regex=True)
+    kinds = variants["variant"].mask(variants["control"].notna(), RANDOM)
     rows = variants.assign(
         kind=kinds,
         place=kinds.map(WORDS),

@@ -173,8 +173,9 @@ def variant_effects(variants: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """
     if variants.empty:
         return {}
-    is_random = variants["variant"].astype(str).str.startswith(RANDOM)
-    rows = variants.assign(variant=variants["variant"].mask(is_random, RANDOM), significant=variants["p_holm"] < ALPHA)
+    rows = variants.assign(
+        variant=variants["variant"].mask(variants["control"].notna(), RANDOM), significant=variants["p_holm"] < ALPHA
+    )
     found = rows[rows["variant"].isin([*VARIANTS, RANDOM])].groupby("variant").agg(
         models=("difference", "size"), least=("difference", "min"), most=("difference", "max"),
         low=("difference_low", "min"), high=("difference_high", "max"), significant=("significant", "sum"),

@@ -87,7 +87,7 @@ def _subsets(name: str) -> tuple[str, ...]:
 class Dataset:
     """The comparisons of a data spec, and what is not in them."""
 
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...] = field(repr=False)
     dropped: dict[str, int] = field(default_factory=dict)
     """Number of invalid rows, by reason."""
     missing: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """HookedRewardModel: a HookedTransformer with the value head attached, checked against Hugging Face when loaded."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,9 @@ class NativeRun:
 class HookedRewardModel:
     """A reward model whose activations can be read and written through TransformerLens hooks."""
 
-    hooked: HookedTransformer
+    hooked: HookedTransformer = field(repr=False)
     """The network; its `unembed` is the value head, so `hooked(tokens)[..., 0]` is the reward at every token."""
-    tokenizer: TextTokenizer
+    tokenizer: TextTokenizer = field(repr=False)
     card: RewardModelCard
     name: str
     """The path or hub id it was loaded from."""

@@ -32,11 +32,11 @@ class SelectConfig:
     scores: Path | None = None
     """Folder that tension_lens.score wrote."""
     statistic: str | None = field(
-        default=None, help=f"How to rank neurons: {', '.join(SELECTORS)}; {DEFAULT_STATISTIC} unless said."
+        default=None, help=f"How to rank neurons: {', '.join(SELECTORS)}; default {DEFAULT_STATISTIC}."
     )
     top: float | None = field(
         default=None,
-        help=f"Share of all neurons to take, in percent, over 0 and at most 100; {DEFAULT_TOP:g} unless said.",
+        help=f"Share of all neurons to take, in percent, over 0 and at most 100; default {DEFAULT_TOP:g}.",
     )
     against: Path | None = None
     """Folder of the same model's scores on other data, for --statistic lape."""

@@ -13,10 +13,17 @@ from tension_lens.constants import SITES
 from tension_lens.model.reward_model import HookedRewardModel
 
 # How long an example takes depends on what else the machine does.
-hypothesis.settings.register_profile("untimed", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("untimed")
 # Many small tensors: threads cost more than they bring, most of all where tests run side by side.
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave slow tests out of a selection by markers that does not name `slow`; it is meant to give a quick answer."""
+    if config.option.markexpr and "slow" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 @pytest.fixture(autouse=True)

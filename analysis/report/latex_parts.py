@@ -60,7 +60,7 @@ def tabular(caption: str, label: str, cells: pd.DataFrame) -> str:
         cells: LaTeX in index and cells. The names of columns and index levels are text, escaped here.
     """
     columns = "l" * cells.index.nlevels + "r" * len(cells.columns)
-    styler = cells.reset_index().style.hide(axis="index").format_index(escape, axis="columns")
+    styler = cells.reset_index(allow_duplicates=True).style.hide(axis="index").format_index(escape, axis="columns")
     body = styler.to_latex(column_format=columns, hrules=True)
     return "\n".join([
         PACKAGES,

@@ -203,6 +203,7 @@ def test_a_truncated_table_is_refused(table, tmp_path, kept):
         ItemTable.load(path)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_never_read_as_another_number(table, tmp_path):
     path = tmp_path / "items.parquet"
     table.save(path, {})

@@ -237,6 +237,7 @@ def test_adjusted_p_values_never_fall_and_never_pass_one():
     assert holm(np.array([0.9, 0.6])).tolist() == [1, 1]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)  # statsmodels takes a tenth of a second or more.
 @given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.5, 1.0])), min_size=1, max_size=40))
 def test_adjusted_p_values_agree_with_statsmodels(p_values):

@@ -67,7 +67,9 @@ def _by_its_own_rule(benchmark: str, data: str, table: ItemTable, types: dict[st
             yield _row(data, "RM-Bench diagonal", diagonal(name, part), types[name])
             for kind in ("easy", "normal", "hard", "average"):
                 yield _row(data, f"RM-Bench {kind}", getattr(domain, kind), types[name])
-        yield _row(data, "RM-Bench overall", domains.overall, "")
+        yield _row(data, "RM-Bench overall", domains.overall["average"], "")
+        for kind in ("easy", "normal", "hard"):
+            yield _row(data, f"RM-Bench overall {kind}", domains.overall[kind], "")
 
 
 def _reward_bench_2(data: str, table: ItemTable, types: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,20 @@ SECTIONS = ("Chat", "Chat Hard", "Safety", "Reasoning")
 TIES = "Ties"
 HARD = np.triu(np.ones((RM_BENCH_STYLES, RM_BENCH_STYLES), dtype=bool), 1)
 """Cells of RM-Bench's matrix [chosen style, rejected style] in which the rejected response has the fancier style."""
+RM_BENCH_CELLS = {
+    "easy": HARD.T,
+    "normal": np.eye(RM_BENCH_STYLES, dtype=bool),
+    "hard": HARD,
+    # Each of the three has three cells, so their mean is that of all nine.
+    "average": np.ones_like(HARD),
+}
+RM_BENCH_DOMAINS = {
+    "Chat": ("chat",),
+    "Code": ("code",),
+    "Math": ("math",),
+    "Safety": ("safety-refuse", "safety-response"),
+}
+"""The four domains that the overall score averages, with the published files of each."""
 
 
 @dataclass(frozen=True)
@@ -211,33 +225,40 @@ class RmBench:
     """RM-Bench's own scores."""
 
     domains: dict[str, RmBenchDomain]
-    overall: Score
-    """Mean of the averages of the domains that the table holds; safety-refuse and safety-response are two domains."""
+    """By sub-task, one for each published file."""
+    overall: dict[str, Score]
+    """`easy`, `normal`, `hard` and `average`: (Chat + Code + Math + Safety) / 4, over those that the table holds. Safety
+    pools the items of both safety files. `missing` names the sub-tasks that the table lacks."""
 
 
 def rm_bench(table: ItemTable) -> RmBench:
-    """The 3 × 3 matrix of each domain with its easy, normal, hard and average accuracy, and the mean over domains.
+    """The 3 × 3 matrix of each domain with its easy, normal, hard and average accuracy, and the means over domains.
+
+    Source: the authors' README and code (github.com/THU-KEG/RM-Bench), which pool every domain named `safety*`.
 
     Raises:
         RequestError: if the table holds no item, an unknown domain, or an item without three responses on each side.
     """
-    domains = {}
-    for name in require_known_subtasks("rm-bench", table):
-        part = table.where(table.subtask == name)
-        wins, longest = style_wins(part, "rewards"), style_wins(part, "tokens")
-        half = np.full(len(part), 0.5)
-        cells = {
-            "easy": HARD.T,
-            "normal": np.eye(RM_BENCH_STYLES, dtype=bool),
-            "hard": HARD,
-            "average": np.ones_like(HARD),
-        }
-        # Each of easy, normal and hard has three cells, so their mean is that of all nine.
-        scores = {
-            kind: score_items(name, wins[:, which].mean(axis=1), longest[:, which].mean(axis=1), half, half)
-            for kind, which in cells.items()
-        }
-        domains[name] = RmBenchDomain(matrix=wins.mean(axis=0), **scores)
+    names = require_known_subtasks("rm-bench", table)
+    domains = {name: _rm_bench_domain(name, table.where(table.subtask == name)) for name in names}
+    pooled = {}
+    for name, files in RM_BENCH_DOMAINS.items():
+        rows = np.isin(table.subtask.astype(str), files)
+        if rows.any():
+            pooled[name] = _rm_bench_domain(name, table.where(rows))
     missing = [one.name for one in subtasks_of("rm-bench") if one.name not in domains]
-    averages = [domain.average for domain in domains.values()]
-    return RmBench(domains, weighted_mean("RM-Bench", averages, [1] * len(averages), missing))
+    overall = {
+        kind: weighted_mean("RM-Bench", [getattr(one, kind) for one in pooled.values()], [1] * len(pooled), missing)
+        for kind in RM_BENCH_CELLS
+    }
+    return RmBench(domains, overall)
+
+
+def _rm_bench_domain(name: str, table: ItemTable) -> RmBenchDomain:
+    wins, longest = style_wins(table, "rewards"), style_wins(table, "tokens")
+    half = np.full(len(table), 0.5)
+    scores = {
+        kind: score_items(name, wins[:, cells].mean(axis=1), longest[:, cells].mean(axis=1), half, half)
+        for kind, cells in RM_BENCH_CELLS.items()
+    }
+    return RmBenchDomain(matrix=wins.mean(axis=0), **scores)

@@ -199,16 +199,21 @@ def test_the_matrix_of_a_domain_by_hand():
     assert (found.hard.random_rate, found.hard.chance) == (0.5, 0.5)
 
 
-def test_the_overall_score_is_the_mean_over_domains():
-    # Domains 1/2 (two rows) and 1 (one row): 3/4, not the 2/3 of three rows.
+def test_the_overall_score_is_the_mean_of_four_domains_with_both_safety_files_pooled():
+    # Chat 1/2 (two rows), safety 1 (one row): 3/4, not the 2/3 of three rows.
     best = [("z", [1.0] * 3, [0.0] * 3)]
     overall = rm_bench(item_table([*domain("chat", ROWS), *domain("safety-refuse", best)])).overall
-    assert overall.accuracy.accuracy == pytest.approx(3 / 4)
-    assert overall.missing == ("code", "math", "safety-response")
-    # With the other three domains, wrong but for the second safety domain: (1/2 + 1 + 0 + 0 + 1)/5.
-    others = [*domain("safety-response", best), *(row for name in ("code", "math") for row in domain(name, WRONG))]
+    assert overall["average"].accuracy.accuracy == pytest.approx(3 / 4)
+    assert overall["average"].missing == ("code", "math", "safety-response")
+    # All else wrong; safety pools one right row of one file with three wrong ones of the other: (1/2 + 0 + 0 + 1/4)/4.
+    # A mean over the five files would be (1/2 + 1)/5.
+    worse = [(f"{n}", *WRONG[0][1:]) for n in range(3)]
+    others = [*domain("safety-response", worse), *(row for name in ("code", "math") for row in domain(name, WRONG))]
     whole = rm_bench(item_table([*domain("chat", ROWS), *domain("safety-refuse", best), *others])).overall
-    assert (whole.accuracy.accuracy, whole.missing) == (pytest.approx(1 / 2), ())
+    assert (whole["average"].accuracy.accuracy, whole["average"].missing) == (pytest.approx(3 / 16), ())
+    # Chat's hard, normal and easy are 2/3, 1/3 and 1/2.
+    parts = {kind: whole[kind].accuracy.accuracy for kind in ("easy", "normal", "hard")}
+    assert parts == pytest.approx({"easy": 3 / 16, "normal": (1 / 3 + 1 / 4) / 4, "hard": (2 / 3 + 1 / 4) / 4})
 
 
 def test_a_scorer_that_likes_length_finds_easy_easy_and_hard_hard():

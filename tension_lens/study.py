@@ -21,6 +21,7 @@ from tension_lens.artifacts.record import is_finished, plain
 from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
+from tension_lens.data.benchmarks import BENCHMARKS
 from tension_lens.data.datasets import Spec
 from tension_lens.errors import RequestError
 from tension_lens.inputs import PassConfig, open_dataset, open_texts, record_run, require_at_least
@@ -135,10 +136,18 @@ def fingerprint(conditions: Sequence[Condition], max_length: int) -> dict[str, A
 
 
 def slugs(data: list[str]) -> dict[str, str]:
-    """A folder name for each data spec; two specs must not share one."""
+    """A folder name for each data spec; two specs must not share one, nor a benchmark.
+
+    A benchmark's rules are about all of its items, so that its parts cannot be scored in two tables.
+    """
     found: dict[str, str] = {}
+    benchmarks: dict[str, str] = {}
     for text in data:
         spec = Spec.parse(text).with_defaults()
+        if spec.name in BENCHMARKS and benchmarks.setdefault(spec.name, text) != text:
+            raise RequestError(
+                f"--data {benchmarks[spec.name]} and {text} are parts of one benchmark; give one spec of {spec.name}"
+            )
         slug = spec.path.name.partition(".")[0] if spec.path is not None else str(spec).replace(":", "-")
         if slug in found:
             raise RequestError(f"--data {found[slug]} and {text} would be stored under one name, {slug}")

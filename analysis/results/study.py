@@ -180,7 +180,8 @@ def _cell(table: ItemTable) -> Cell:
 def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -> None:
     about = table.metadata
     known = items.setdefault(data, Items(table.item, table.subtask, table.task_type, about["data_sha256"]))
-    if known.sha256 != about["data_sha256"] or not np.array_equal(known.item, table.item):
+    same = all(np.array_equal(getattr(known, name), getattr(table, name)) for name in ("item", "subtask", "task_type"))
+    if known.sha256 != about["data_sha256"] or not same:
         raise RequestError(
             f"tables of {_name(about)} under {about['condition']} hold other items of {data} than those of another "
             "model or condition; run tension_lens.study on the same items, or report on each study by itself"

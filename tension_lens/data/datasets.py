@@ -195,6 +195,7 @@ def _hh_rlhf(subset: str, split: str, root: Path | None) -> Dataset:
 
 def _local(path: Path) -> Iterable[Comparison]:
     stem = path.name.partition(".")[0]
+    places: dict[str, str] = {}
     for row in read_rows(path):
         chosen, rejected = row.text_or_texts("chosen"), row.text_or_texts("rejected")
         if row.values.get("prompt") is None:
@@ -203,6 +204,9 @@ def _local(path: Path) -> Iterable[Comparison]:
             prompt = row.text("prompt")
         subset = stem if row.values.get("subset") is None else str(row.values["subset"])
         name = str(row.number) if row.values.get("id") is None else str(row.values["id"])
+        if name in places:
+            raise RequestError(f"{row.place}: id {name!r} is that of {places[name]}; every item needs an id of its own")
+        places[name] = row.place
         task_type = HH_TASK_TYPES.get(subset, subset if subset in TASK_TYPES else "unknown")
         yield Comparison(prompt, chosen, rejected, subset, task_type, name)
 

@@ -227,8 +227,8 @@ class RmBench:
     domains: dict[str, RmBenchDomain]
     """By sub-task, one for each published file."""
     overall: dict[str, Score]
-    """`easy`, `normal`, `hard` and `average`: (Chat + Code + Math + Safety) / 4, over those that the table holds. Safety
-    pools the items of both safety files. `missing` names the sub-tasks that the table lacks."""
+    """`easy`, `normal`, `hard` and `average`: (Chat + Code + Math + Safety) / 4, over the domains that the table holds.
+    Safety pools the items of both safety files. `missing` names the sub-tasks that the table lacks."""
 
 
 def rm_bench(table: ItemTable) -> RmBench:

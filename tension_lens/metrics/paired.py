@@ -35,7 +35,7 @@ def right_items(correct: Credits) -> Bool[np.ndarray, " item"]:
 
 
 def require_same_items(**tables: ItemTable) -> None:
-    """Check that item tables hold the same items of the same sub-tasks in the same order.
+    """Check that item tables hold the same items, with the same sub-tasks and task types, in the same order.
 
     Raises:
         RequestError: if two differ, naming them and the first row where they do.
@@ -50,6 +50,7 @@ def require_same_items(**tables: ItemTable) -> None:
         for column, ours, theirs in (
             ("items", first.item, table.item),
             ("sub-tasks", first.subtask, table.subtask),
+            ("task types", first.task_type, table.task_type),
         ):
             if len(rows := np.flatnonzero(ours != theirs)):
                 row = rows[0]

@@ -1,5 +1,6 @@
 """HookedRewardModel: a HookedTransformer with the value head attached, checked against Hugging Face when loaded."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -149,8 +150,12 @@ class HookedRewardModel:
             parity=float("nan"),
         )
         probe = [ids[: loaded.max_context] for ids in loaded.encode(PROBE_TEXTS)]
-        parity = max(replace(loaded, engine=one).parity_with(hf_model, probe, batch_size=len(probe)) for one in ENGINES)
-        if not parity <= PARITY_TOLERANCE:
+        engines = [replace(loaded, engine=engine) for engine in ENGINES]
+        found = [one.parity_with(hf_model, probe, batch_size=len(probe)) for one in engines]
+        if any(map(math.isnan, found)):
+            raise RequestError(f"model {model} gives rewards that are not numbers (NaN); its weights are damaged")
+        parity = max(found)
+        if parity > PARITY_TOLERANCE:
             raise RequestError(
                 f"model {model} gives rewards that differ from Hugging Face's by {parity:.2g}, over {PARITY_TOLERANCE}"
             )

@@ -236,6 +236,7 @@ def test_runs_that_do_not_belong_together_are_refused(runs, breaks, message, tmp
         ({"controls": ["magnitude"]}, "unknown control 'magnitude'"),
         ({"draws": -1}, "--draws must be at least 0"),
         ({"data": ["sample", "sample:mixed:test"]}, "stored under one name"),
+        ({"data": ["rm-bench:chat", "rm-bench:math"]}, "parts of one benchmark"),
         ({"data": ["no-such-data"]}, "unknown data spec"),
     ],
 )
@@ -259,12 +260,18 @@ def of_other_items(folder):
     replace(table, item=np.array([*table.item[:-1], "another"])).save(folder / "own.parquet", {})
 
 
+def of_another_task_type(folder):
+    table = ItemTable.load(folder / "own.parquet")
+    replace(table, task_type=np.full(len(table), "another", dtype=object)).save(folder / "own.parquet", {})
+
+
 @pytest.mark.parametrize(
     ("breaks", "message"),
     [
         (truncated, "own.parquet cannot be read"),
         (of_another_model, "are of different weights"),
         (of_other_items, "hold other items"),
+        (of_another_task_type, "hold other items"),
         (lambda folder: (folder / "own.parquet").unlink(), "own.parquet cannot be read"),
     ],
 )

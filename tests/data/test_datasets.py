@@ -168,6 +168,12 @@ def test_a_local_file_keeps_identical_and_empty_responses(tmp_path):
     assert source.dropped == {}
 
 
+def test_two_items_of_a_local_file_must_not_share_an_id(tmp_path):
+    rows = [{"id": name, "chosen": "a", "rejected": "b"} for name in ("p", "q", "p")]
+    with pytest.raises(RequestError, match=r"row 2: id 'p' .* row 0"):
+        read(write_rows(tmp_path / "mine.jsonl", rows))
+
+
 def test_a_line_separator_inside_a_json_string_is_no_line_end(tmp_path):
     # All three may stand raw in a JSON string; str.splitlines() would cut at them.
     separators = "a\u2028b\u2029c\x85d"

@@ -1,6 +1,7 @@
 """Paired tests against published examples, SciPy and statsmodels, enumeration and simulation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,13 @@ def test_every_table_must_hold_the_items_of_the_first(other, message):
     require_same_items(one=table, two=table, three=named("pa", "qa", "ra"))
     with pytest.raises(RequestError, match=message):
         require_same_items(one=table, two=table, three=named(*other))
+
+
+def test_tables_must_agree_in_their_task_types():
+    one = named("pa", "qa")
+    other = replace(one, task_type=np.array(["unknown", "harmless"], dtype=object))
+    with pytest.raises(RequestError, match=r"task types .* row 1"):
+        require_same_items(one=one, two=other)
 
 
 # --- McNemar's exact test ---

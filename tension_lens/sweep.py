@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import RUN_FILE, SWEEP_FILE
@@ -89,8 +90,6 @@ def sweep_rows(chosen: Mapping[Choice, Condition], tables: Mapping[Condition, It
 
 def run(config: SweepConfig) -> dict[str, Any]:
     """Sweep as the config says and write the table."""
-    import pandas as pd
-
     from tension_lens.passes.rewards import evaluate_conditions
 
     require_writable(config.out, SWEEP_FILE, RUN_FILE)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import RUN_FILE, VARIANTS_FILE
 from tension_lens.artifacts.record import plain
@@ -85,8 +87,6 @@ def _at_site(flag: str, folder: Path, site: str) -> NeuronScores:
 
 def run(config: VariantsConfig) -> dict[str, Any]:
     """Ablate what each variant selects and write the table."""
-    import pandas as pd
-
     from tension_lens.passes.rewards import evaluate_conditions
 
     require_writable(config.out, VARIANTS_FILE, RUN_FILE)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from scipy.optimize import brentq
 
 from analysis.figures.captions import caption, counted
 from analysis.figures.frame import Trace, finish, frame, meta_of, rounded, row_figure
@@ -63,8 +64,6 @@ def circles_of(left: int, right: int, intersection: int) -> Circles:
 
     Disjoint sets touch from outside; a set within the other touches from inside.
     """
-    from scipy.optimize import brentq
-
     r, s = math.sqrt(left / math.pi), math.sqrt(right / math.pi)
     if intersection in (0, min(left, right)):
         return Circles(r, s, abs(r - s) if intersection else r + s)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from scipy.stats import t
 
 from analysis.figures.frame import WHO
 from tension_lens.constants import CONFIDENCE
@@ -101,8 +102,6 @@ def members(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 def _student(n: Int[np.ndarray, " group"]) -> Float[np.ndarray, " group"]:
     """Half-width of the 95 % interval of a mean of n numbers, in standard errors; NaN for n < 3."""
-    from scipy.stats import t
-
     quantile = t.ppf((1 + CONFIDENCE) / 2, np.maximum(n - 1, 1))
     half: Float[np.ndarray, " group"] = np.where(n >= FEWEST, quantile, np.nan)
     return half

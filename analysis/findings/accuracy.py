@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import fisher_exact
+from statsmodels.stats.proportion import proportion_confint
 
 from analysis.results.scores import STRICT
 from tension_lens.constants import ALPHA, BASELINE
@@ -28,8 +30,6 @@ def own_accuracies(scores: pd.DataFrame) -> pd.DataFrame:
     task_type, `n`, `accuracy` with Wilson's 95 % `low` and `high`, `chance` (of random rewards under the same rule) and
     `verdict`, see `against_chance`.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
     if scores.empty:
         return scores
     rows = scores[(scores["rule"] == STRICT) & (scores["condition"] == BASELINE)]
@@ -51,8 +51,6 @@ def retention_verdicts(retention: pd.DataFrame, scores: pd.DataFrame) -> pd.Data
     Fisher's exact one-sided test that the first is no larger than the second; `verdict` is `more` where it is below
     0.05, else `unclear`.
     """
-    from scipy.stats import fisher_exact
-
     if retention.empty:
         return retention
     whole = (retention["subtask"] == "all") & (retention["task_type"] == "all")

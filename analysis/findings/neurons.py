@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import hypergeom
 
 from analysis.tables.depth import depth_table
 from tension_lens.constants import ALPHA, OBJECTIVES
@@ -25,8 +26,6 @@ def depth_verdicts(sets: dict[str, dict[str, NeuronSet]]) -> pd.DataFrame:
     Columns: `run`, `set`, `bucket`, `share` and `uniform` (fractions), `p_holm` of the two-sided hypergeometric test,
     and `verdict`: `more` or `fewer` neurons than drawn uniformly, or `unclear`.
     """
-    from scipy.stats import hypergeom
-
     tables = [
         depth_table([one.renamed(name)]).assign(run=run, total=one.n_layers * one.d_mlp)
         for run, by_name in sets.items()

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from analysis.paper.published import MEAN, POOLED, TABLES, load, paper_backbones
 from analysis.paper.subtasks import IDENTITY, PERCENT, by_paper_name, paper_changes, paper_retention, paper_scores
@@ -85,8 +86,6 @@ def _named(ours: pd.DataFrame) -> pd.DataFrame:
 
 def _across_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """One row per key: the value with its interval over items, or the mean over seeds with Student's interval."""
-    from scipy.stats import t
-
     groups = rows.groupby(keys, sort=False, dropna=False)
     found = groups.agg(
         ours=("ours", "mean"), low=("low", "first"), high=("high", "first"), n=("n", "first"), note=("note", "first"),

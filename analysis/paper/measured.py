@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
+from scipy.stats import spearmanr
 
 from analysis.results.folder import Results, scores_folders
 from analysis.results.scores import STRICT
@@ -55,8 +56,6 @@ def _top(importance: Importance) -> Bool[np.ndarray, "layer neuron"]:
 
 def _agreement(a: Importance, b: Importance) -> dict[str, float]:
     """Spearman's rank correlation over all neurons, and the Jaccard index of the top 10 % sets."""
-    from scipy.stats import spearmanr
-
     return {"spearman": float(spearmanr(a, b, axis=None).statistic), "jaccard": jaccard(_top(a), _top(b))}
 
 

@@ -21,6 +21,9 @@ from analysis.report.payload import figure_content, height, packed, plain, table
 
 FILTERS = ("backbone", "seed", "condition", "data")
 """What a reader can filter by: columns of tables and keys of the `meta` of figures' traces."""
+SCRIPTS = ("data.js", "tables.js", "figures.js", "report.js")
+"""The parts of the page's own script, in order."""
+SCRIPT = '"use strict";\n(() => {{\n{}}})();\n'
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,7 @@ def render(
         sections=sections,
         filters=filters_of(exhibits) if filters is None else filters,
         style=(assets / "report.css").read_text("utf-8"),
-        scripts=[get_plotlyjs(), (assets / "report.js").read_text("utf-8")],
+        scripts=[get_plotlyjs(), SCRIPT.format("".join((assets / name).read_text("utf-8") for name in SCRIPTS))],
         data=_data(exhibits),
     )
 

@@ -1,4 +1,4 @@
-"""The data of a page: figures and tables as gzipped JSON in base64, which `assets/report.js` unpacks."""
+"""The data of a page: figures and tables as gzipped JSON in base64, which `assets/data.js` unpacks."""
 
 import base64
 import gzip

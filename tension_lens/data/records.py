@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from tension_lens.errors import RequestError
 
 DATA_ROOT_VARIABLE = "TENSION_LENS_DATA"
@@ -166,9 +169,6 @@ def _json_rows(path: Path) -> list[Any]:
 
 
 def _parquet_rows(path: Path) -> list[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         rows: list[Any] = pq.read_table(path).to_pylist()
     except pa.ArrowException as error:

@@ -4,18 +4,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int, Shaped
 
 from tension_lens.artifacts.files import atomic_write
 from tension_lens.errors import RequestError
 from tension_lens.metrics.ragged import Ragged, strictly_above
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 NAMES = ("item", "subtask", "task_type")
 LISTS = ("chosen_rewards", "rejected_rewards", "chosen_tokens", "rejected_tokens")
@@ -103,9 +101,6 @@ class ItemTable:
         Columns: `item`, `subtask`, `task_type` strings; `chosen_rewards`, `rejected_rewards` lists of float64;
         `chosen_tokens`, `rejected_tokens` lists of int64; `correct` float64.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         arrays: dict[str, Any] = {column: pa.array(getattr(self, column), pa.large_string()) for column in NAMES}
         for column in LISTS:
             lists, kind = getattr(self, column), pa.float64() if column.endswith("rewards") else pa.int64()
@@ -168,11 +163,8 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     """The open file of an item table; errors name its path."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
@@ -182,15 +174,13 @@ def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
         raise RequestError(f"item table {path} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _metadata(file: "pq.ParquetFile") -> dict[str, str]:
+def _metadata(file: pq.ParquetFile) -> dict[str, str]:
     entries = [(key.decode(), value.decode()) for key, value in (file.schema_arrow.metadata or {}).items()]
     return {key.removeprefix(PREFIX): value for key, value in entries if key.startswith(PREFIX)}
 
 
-def _array(column: str, cells: "pa.Array") -> Any:
+def _array(column: str, cells: pa.Array) -> Any:
     """A parquet column as the array of an item table, after checking its type and that no cell is empty."""
-    import pyarrow as pa
-
     kinds = pa.types
     listed = column in LISTS
     if listed and not (kinds.is_list(cells.type) or kinds.is_large_list(cells.type)):

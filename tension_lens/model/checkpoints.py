@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
 
 from tension_lens.artifacts.files import read_json
 from tension_lens.artifacts.layout import CARD_FILE
 from tension_lens.data.comparisons import HH_TEMPLATE, check_template
 from tension_lens.errors import RequestError
+from tension_lens.model.conversion import require_supported
 from tension_lens.model.tokenization import TextTokenizer
 
 
@@ -58,8 +64,6 @@ class RewardModelCard:
 @contextmanager
 def quiet_transformers() -> Any:
     """Mutes transformers' loading report; missing weights are checked here, with errors of our own."""
-    from transformers.utils import logging
-
     before = logging.get_verbosity()
     bars = logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
@@ -83,8 +87,6 @@ def resolve_model(model: str) -> Path:
         if not (folder / "config.json").is_file():
             raise RequestError(f"model folder {model} holds no config.json; is it a finished checkpoint?")
         return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
@@ -102,12 +104,6 @@ def load_hugging_face(folder: Path, head_seed: int | None = None) -> Any:
         RequestError: if the architecture is not supported, there are no safetensors weights, the model has not one
             label, or the score head or any other weight is missing.
     """
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    from tension_lens.model.conversion import require_supported
-
     with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(folder)
@@ -141,8 +137,6 @@ def load_hugging_face(folder: Path, head_seed: int | None = None) -> Any:
 
 def load_tokenizer(folder: Path, card: RewardModelCard, config: Any) -> TextTokenizer:
     """The tokenizer of a checkpoint folder, with the EOS rule of its card."""
-    from transformers import AutoTokenizer
-
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -1,18 +1,16 @@
 """What ablation does to accuracy: conditions compared with the intact model on the same items."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import accuracy_of
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests, require_same_items
 from tension_lens.neurons.conditions import Condition, intact
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def accuracy_columns(items: ItemTable) -> dict[str, Any]:
@@ -40,7 +38,7 @@ def paired_changes(pairs: Sequence[tuple[ItemTable, ItemTable]]) -> list[dict[st
     return [tests.change(number) for number in range(len(pairs))]
 
 
-def compare(tables: Mapping[Condition, ItemTable]) -> "pd.DataFrame":
+def compare(tables: Mapping[Condition, ItemTable]) -> pd.DataFrame:
     """Accuracy under each condition and its change from the intact model, a row for each condition.
 
     Columns: `condition` (label), `set`, `ablation`, `control`, `draw`; `n`, `accuracy`, `low`, `high` (Wilson's 95 %
@@ -54,8 +52,6 @@ def compare(tables: Mapping[Condition, ItemTable]) -> "pd.DataFrame":
     Raises:
         RequestError: if there is no intact condition, items differ, or a credit is neither 0 nor 1.
     """
-    import pandas as pd
-
     if intact() not in tables:
         raise RequestError("conditions are compared with the intact model; add intact() to the conditions")
     ablated = [condition for condition in tables if condition != intact()]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from tension_lens.artifacts.files import atomic_write
 from tension_lens.artifacts.layout import EXAMPLES_FILE
@@ -55,8 +57,6 @@ class TopExamples:
 
     def save(self, folder: Path) -> None:
         """Write `examples.safetensors` into a folder."""
-        from safetensors.numpy import save
-
         columns = [getattr(self, name) for name in FIELDS]
         tensors = {
             name: np.ascontiguousarray(column.astype(kind))
@@ -74,8 +74,6 @@ class TopExamples:
         Raises:
             RequestError: if there is none or the file is damaged.
         """
-        from safetensors import SafetensorError, safe_open
-
         path = folder / EXAMPLES_FILE
         if not path.is_file():
             raise RequestError(f"no examples in {folder}; run tension_lens.score with --top-examples K to add them")

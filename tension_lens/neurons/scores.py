@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from tension_lens.artifacts.files import atomic_write
 from tension_lens.artifacts.layout import SCORES_FILE
@@ -73,8 +75,6 @@ class NeuronScores:
 
     def save(self, folder: Path) -> None:
         """Write `scores.safetensors` into a folder."""
-        from safetensors.numpy import save
-
         metadata = {**self.metadata, "site": self.site, "scope": self.scope}
         with atomic_write(folder / SCORES_FILE) as temporary:
             temporary.write_bytes(_ordered(save(self.values, metadata=metadata)))
@@ -86,8 +86,6 @@ class NeuronScores:
         Raises:
             RequestError: if there are none, or the file is damaged or incomplete.
         """
-        from safetensors import SafetensorError, safe_open
-
         path = folder / SCORES_FILE
         if not path.is_file():
             raise RequestError(f"no scores in {folder}: {SCORES_FILE} is missing; run tension_lens.score first")

@@ -12,9 +12,9 @@ from tension_lens.errors import FailedError, RequestError
 
 Config = TypeVar("Config")
 Main = Callable[[], NoReturn]
-OK, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, INVALID_INPUT, INTERRUPTED = 0, 1, 2, 130
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-"""What the operating system says when a file cannot be written although the request was valid."""
+"""What the operating system says when a file cannot be written although the input was valid."""
 
 
 class OneLineParser(ArgumentParser):
@@ -22,7 +22,7 @@ class OneLineParser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error in one line and exit."""
-        self.exit(WRONG_REQUEST, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+        self.exit(INVALID_INPUT, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
 
 
 def make_parser(config_class: type, command: str, description: str | None) -> OneLineParser:
@@ -53,7 +53,7 @@ def run_command(command: str, work: Callable[[], Any]) -> NoReturn:
         result = work()
     except RequestError as error:
         print(f"{command}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(WRONG_REQUEST)
+        sys.exit(INVALID_INPUT)
     except FailedError as error:
         print(f"{command}: failed: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(FAILED)

@@ -51,7 +51,7 @@ def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) 
 
     `jaccard` is with the neurons of the set that `against` names; `difference` is the accuracy minus that set's on the
     same items, with Tango's 95 % interval; `p_holm` is McNemar's exact p after Holm's correction over the rows. Both
-    arguments have the same names, `intact` among them; the name of a random set starts with `random`.
+    arguments have the same names, `intact` among them; `control` and `draw` say which sets are random.
     """
     sets = {name: one.neurons for name, one in conditions.items() if one.neurons is not None}
     against = {name: VARIANTS[name].against if name in VARIANTS else TOOLKIT for name in sets}

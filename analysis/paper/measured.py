@@ -17,7 +17,7 @@ from tension_lens.artifacts.record import RunRecord
 from tension_lens.constants import ALPHA, BASELINE, BUCKETS, OBJECTIVES, RANDOM
 from tension_lens.neurons.depth import depth_shares
 from tension_lens.neurons.overlap import jaccard
-from tension_lens.neurons.paper_variants import VARIANTS, taken_by_percentile
+from tension_lens.neurons.paper_variants import VARIANTS, selected_by_percentile
 from tension_lens.neurons.rmsd import rmsd
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet, top_percent
@@ -76,8 +76,8 @@ def thresholds(scores: NeuronScores) -> Rows:
     """
     for statistic in (MEAN, MAGNITUDE):
         importance = scores.importance(statistic)
-        exact, clamped = _top(importance), taken_by_percentile(np.maximum(importance, 0), TOP)
-        counts = {"exactly": exact.sum(), "percentile": taken_by_percentile(importance, TOP).sum()}
+        exact, clamped = _top(importance), selected_by_percentile(np.maximum(importance, 0), TOP)
+        counts = {"exactly": exact.sum(), "percentile": selected_by_percentile(importance, TOP).sum()}
         of_clamped = {"clamped": clamped.sum(), "jaccard": jaccard(exact, clamped), "zero": bool(clamped.all())}
         yield {"statistic": statistic, "neurons": importance.size, **counts, **of_clamped}
 

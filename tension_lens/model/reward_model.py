@@ -153,7 +153,7 @@ class HookedRewardModel:
         engines = [replace(loaded, engine=engine) for engine in ENGINES]
         found = [one.parity_with(hf_model, probe, batch_size=len(probe)) for one in engines]
         if any(map(math.isnan, found)):
-            raise RequestError(f"model {model} gives rewards that are not numbers (NaN); its weights are damaged")
+            raise RequestError(f"model {model} gives rewards that are not numbers (NaN)")
         parity = max(found)
         if parity > PARITY_TOLERANCE:
             raise RequestError(

@@ -39,13 +39,15 @@ VARIANTS = {
 """This toolkit's way, each departure of the paper's code on its own, and the way its code selects for ablation."""
 
 
-def taken_by_percentile(importance: Float[np.ndarray, "layer neuron"], top: float) -> Bool[np.ndarray, "layer neuron"]:
+def selected_by_percentile(
+    importance: Float[np.ndarray, "layer neuron"], top: float
+) -> Bool[np.ndarray, "layer neuron"]:
     """Which neurons `importance >= percentile(importance, 100 − top)` selects, as the paper's code does.
 
     The percentile is numpy's linear interpolation between two importances. All neurons tied at it are selected.
     """
-    taken: Bool[np.ndarray, "layer neuron"] = importance >= np.percentile(importance, 100 - top)
-    return taken
+    selected: Bool[np.ndarray, "layer neuron"] = importance >= np.percentile(importance, 100 - top)
+    return selected
 
 
 def variant_sets(scores: NeuronScores, gate: NeuronScores | None, gated: bool, top: float) -> dict[str, NeuronSet]:
@@ -67,8 +69,8 @@ def variant_sets(scores: NeuronScores, gate: NeuronScores | None, gated: bool, t
             importance = np.maximum(importance, 0)
         origin = {"statistic": variant.statistic, "scope": source.scope, **source.metadata}
         if variant.by_percentile:
-            taken = taken_by_percentile(importance, top)
-            found[name] = NeuronSet.from_mask(name, source.site, taken, top_percent=top, **origin)
+            selected = selected_by_percentile(importance, top)
+            found[name] = NeuronSet.from_mask(name, source.site, selected, top_percent=top, **origin)
         else:
             found[name] = top_percent(importance, top, name, source.site, **origin)
     return found

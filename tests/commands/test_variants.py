@@ -11,7 +11,7 @@ from parts_planted import PLANTED, write_planted
 from tension_lens import evaluate, score, variants
 from tension_lens.constants import SIDES, STATISTICS
 from tension_lens.errors import RequestError
-from tension_lens.neurons.paper_variants import taken_by_percentile, variant_sets
+from tension_lens.neurons.paper_variants import selected_by_percentile, variant_sets
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 
@@ -58,8 +58,8 @@ def test_without_a_gate_there_is_one_site_and_without_its_scores_nothing_is_said
 def test_percentile_is_numpys():
     importance = np.array([[1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 8.0, 9.0, 10.0]])
     # Between 9 and 10, at 9.1: only the last is at or above it.
-    assert taken_by_percentile(importance, 10.0).sum() == 1
-    assert taken_by_percentile(np.ones(SHAPE), 10.0).all()
+    assert selected_by_percentile(importance, 10.0).sum() == 1
+    assert selected_by_percentile(np.ones(SHAPE), 10.0).all()
 
 
 @pytest.fixture(scope="module", params=["gpt2", "llama"])

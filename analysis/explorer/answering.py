@@ -108,7 +108,7 @@ def answer(explorer: Explorer, view: str, asked: Mapping[str, Any] | None, work:
     except RequestError as error:
         found = notice(str(error))
     except Exception:
-        # Whatever failed, the page gets an answer with its token; the traceback goes to the terminal, not to the browser.
+        # Whatever failed, the page gets its answer; the traceback goes to the terminal, not to the browser.
         logger.exception("request %s failed", dict(asked))
         found = notice("internal error; see the terminal in which the explorer runs")
     return html.Div(found, **{"data-token": str(token)})

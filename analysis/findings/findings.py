@@ -29,21 +29,6 @@ class Finding(NamedTuple):
     detail: list[str]
 
 
-def lead_paragraph(results: Results, tables: dict[str, pd.DataFrame]) -> str:
-    """What these runs show and how certain it is, in one paragraph.
-
-    Args:
-        results: what the folder of runs holds.
-        tables: what `analysis.tables.study.tables_of` made of it; empty without a study.
-    """
-    return " ".join(one.lead for one in _all_findings(results, tables) if one.lead)
-
-
-def findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[str]:
-    """The findings, one statement each, in the order of the paragraph at the top; arguments as `lead_paragraph`."""
-    return [line for one in _all_findings(results, tables) for line in one.detail]
-
-
 def render(template: str, **facts: Any) -> Finding:
     """The `lead` and the list `detail` that a template sets, with line breaks and repeated spaces removed."""
     made = TEMPLATES.get_template(f"{template}.j2").make_module({"few": FEW, "alpha": ALPHA, **facts})
@@ -52,7 +37,13 @@ def render(template: str, **facts: Any) -> Finding:
     return Finding(lead, [line for line in detail if line])
 
 
-def _all_findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[Finding]:
+def findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[Finding]:
+    """What these runs show and how certain it is, in the order of the report.
+
+    Args:
+        results: what the folder of runs holds.
+        tables: what `analysis.tables.study.tables_of` made of it; empty without a study.
+    """
     names = ("scores", "overlap", "conditions", "effects", "retention", "gaps")
     scores, overlap, conditions, effects, retention, gaps = (tables.get(name, pd.DataFrame()) for name in names)
     return [

@@ -16,7 +16,7 @@ from analysis.figures.overlap import overlap_caption, overlap_figure, partition_
 from analysis.figures.rewards import density_caption, density_figure
 from analysis.figures.sweeps import sweep_caption, sweep_figure
 from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
-from analysis.findings.findings import findings, lead_paragraph
+from analysis.findings.findings import findings
 from analysis.paper.comparison import with_backbones
 from analysis.report.details import changes_by_backbone, details, flipped
 from analysis.report.page import Exhibit, Section, filters_of
@@ -72,8 +72,9 @@ def report_of(results: Results) -> Report:
     filters = filters_of([exhibit for section in (*shown, full) for exhibit in section.exhibits])
     missing = len(tables.get("gaps", ()))
     notes = [f"{missing} cells of the study are missing; see tables/gaps.csv"] if missing else []
-    lead = [lead_paragraph(results, tables)]
-    shown.insert(0, Section("findings", "Findings", [], [], tuple(findings(results, tables))))
+    found = findings(results, tables)
+    lead = [" ".join(one.lead for one in found if one.lead)]
+    shown.insert(0, Section("findings", "Findings", [], [], tuple(line for one in found for line in one.detail)))
     tables = {**tables, **compared, "departures": departure_table}
     return Report(_title(results), lead, [*shown, published, departed, full], tables, filters, notes)
 

@@ -12,7 +12,7 @@ from parts_study import INTACT, LAYER_0, SHARED, UNIFORM_0, write_study
 
 from analysis.findings.ablation import ablation_verdicts, sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
-from analysis.findings.findings import FEW, findings, lead_paragraph, render, scope
+from analysis.findings.findings import FEW, findings, render, scope
 from analysis.findings.neurons import depth_verdicts, overlap_verdicts
 from analysis.results.folder import Results
 from analysis.results.study import read_study
@@ -208,22 +208,21 @@ def test_the_scope_counts_models_and_seeds_of_studies_and_trainings(tmp_path):
 
 
 def test_without_results_every_finding_names_what_is_missing():
-    lines = findings(results_of(), {})
-    assert "1 run" in lead_paragraph(results_of(), {})
+    found = findings(results_of(), {})
+    assert "1 run" in " ".join(one.lead for one in found)
     # Two accuracies, overlap, depth, sweeps, retention.
-    assert len(set(lines)) == 6
+    assert len({line for one in found for line in one.detail}) == 6
 
 
-def test_the_paragraph_and_the_list_hold_every_finding(tmp_path):
+def test_every_finding_is_told_in_clean_text(tmp_path):
     cells = {(0, one, INTACT): judged(150, 120) for one in ("helpful", "harmless", "mixed")}
     study = study_of(tmp_path, {**cells, **ABLATED})
     tables = {**tables_of(study), "gaps": pd.DataFrame({"why": ["x"] * 3})}
-    lead, lines = lead_paragraph(results_of(study), tables), findings(results_of(study), tables)
+    found = findings(results_of(study), tables)
     ablation = render("ablation", rows=ablation_verdicts(tables["conditions"], tables["effects"]))
-    for found in (ablation, render("gaps", count=3), render("scope", **scope(results_of(study)))):
-        assert found.lead and found.lead in lead
-        assert found.detail and set(found.detail) <= set(lines)
-    text = " ".join([lead, *lines])
+    for one in (ablation, render("gaps", count=3), render("scope", **scope(results_of(study)))):
+        assert one.lead and one.detail and one in found
+    text = "\n".join(line for one in found for line in (one.lead, *one.detail))
     assert not any(wrong in text for wrong in ("  ", " .", " ,", " ;", "( ", " )", "{", "nan", "None,"))
 
 

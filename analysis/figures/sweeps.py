@@ -10,9 +10,8 @@ from analysis.figures.captions import caption, counted
 from analysis.figures.frame import Trace, finish, frame, meta_of, rounded
 from analysis.figures.marks import CONTROL_RANK, HOVER_TEXT, band_style
 from analysis.figures.style import GREY, INK, OTHERS, SELECTOR_LOOKS, translucent
+from analysis.results.folder import MODEL
 from tension_lens.constants import INTACT, RANDOM
-
-MODEL = ["run", "backbone", "seed", "objective", "data"]
 
 
 def sweep_figure(sweeps: pd.DataFrame) -> go.Figure:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from analysis.results.folder import MODEL
 from analysis.tables.effects import KEYS
 from tension_lens.constants import ALPHA, CONTROLS, INTACT, RANDOM
 
@@ -42,16 +43,19 @@ def sweep_summary(sweeps: pd.DataFrame) -> pd.DataFrame:
 
     `tests` counts the sets and `changed` those with a Holm-corrected p < 0.05 against the intact model. `top_low`,
     `top_high` (percent), `low` and `high` are the ranges of the shares of neurons and of the changes of accuracy.
-    `below` counts the sets whose change lies below that of every random set of their size; `controlled` is false where
-    there is no random set to compare with. A sweep keeps no items, so this comparison is not a test.
+    `controlled` counts the sets with random sets of their size, drawn in the same sweep, and `below` those of them
+    whose change lies below that of every such random set. A sweep keeps no items, so this comparison is not a test.
     """
     if sweeps.empty:
         return sweeps
     rows = sweeps[sweeps["p_holm"].notna()]
-    least = rows[rows["selector"] == RANDOM].groupby("top")["difference"].min()
-    rows = rows.assign(changed=rows["p_holm"] < ALPHA, below=rows["difference"] < rows["top"].map(least))
-    found = rows.groupby("selector", sort=False).agg(
+    drawn = rows["difference"].where(rows["selector"] == RANDOM)
+    least = drawn.groupby([rows[key] for key in (*MODEL, "top")], dropna=False).transform("min")
+    controlled = least.notna() & (rows["selector"] != RANDOM)
+    below = controlled & (rows["difference"] < least)
+    rows = rows.assign(changed=rows["p_holm"] < ALPHA, controlled=controlled, below=below)
+    return rows.groupby("selector", sort=False).agg(
         tests=("changed", "size"), changed=("changed", "sum"), top_low=("top", "min"), top_high=("top", "max"),
-        low=("difference", "min"), high=("difference", "max"), below=("below", "sum"),
+        low=("difference", "min"), high=("difference", "max"),
+        controlled=("controlled", "sum"), below=("below", "sum"),
     ).reset_index()  # fmt: skip
-    return found.assign(controlled=(found["selector"] != RANDOM) & (len(least) > 0))

@@ -13,6 +13,9 @@ from tension_lens.constants import OBJECTIVES, PARTS
 from tension_lens.errors import RequestError
 from tension_lens.neurons.sets import NeuronSet
 
+MODEL = ["run", "backbone", "seed", "objective", "data"]
+"""Columns that say which model a row of `Results.sweeps` or `Results.variants` is of, and on which data."""
+
 
 @dataclass(frozen=True, eq=False)
 class Results:

@@ -143,10 +143,17 @@ def test_a_sweep_counts_changes_and_sets_below_every_random_one():
     rows = [("intact", 0.0, None, None), ("mean", 5.0, -0.02, 1.0), ("mean", 10.0, -0.20, 0.01)]
     rows += [("random", top, -0.05, 1.0) for top in (5.0, 10.0)] * 2
     sweeps = pd.DataFrame(rows, columns=["selector", "top", "difference", "p_holm"])
+    sweeps = sweeps.assign(run="r", backbone="tiny", seed="0", objective="mixed", data="sample")
     found = sweep_summary(sweeps)
-    mean = {"tests": 2, "changed": 1, "top_low": 5, "top_high": 10, "low": -0.2, "high": -0.02, "below": 1}
-    assert found.to_dict("records")[0] == {"selector": "mean", **mean, "controlled": True}
-    assert found.loc[1, ["selector", "tests", "changed", "controlled"]].to_list() == ["random", 4, 0, False]
+    mean = {"tests": 2, "changed": 1, "top_low": 5, "top_high": 10, "low": -0.2, "high": -0.02}
+    assert found.to_dict("records")[0] == {"selector": "mean", **mean, "controlled": 2, "below": 1}
+    assert found.loc[1, ["selector", "tests", "changed", "controlled"]].to_list() == ["random", 4, 0, 0]
+    # The random sets of another model are no controls, nor are those of another size.
+    other = sweeps[(sweeps["selector"] == "mean") & (sweeps["top"] == 10)].assign(difference=-0.04)
+    other = pd.concat([other.assign(run="other"), other.assign(top=20.0)])
+    assert sweep_summary(pd.concat([sweeps, other])).loc[0, ["tests", "controlled", "below"]].to_list() == [4, 2, 1]
+    strong = sweeps.assign(run="other", difference=-0.5)
+    assert sweep_summary(pd.concat([sweeps, strong])).loc[0, ["tests", "controlled", "below"]].to_list() == [4, 4, 1]
     first, second = render("sweep", rows=found).detail
     require(first, "mean", "1 of 2", "5 to 10 %", "−20.0 to −2.0")
     require(second, "random", "none of 4", "−5.0")

@@ -30,15 +30,15 @@ from tension_lens.console import progress
 from tension_lens.errors import RequestError
 
 VIEWS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
-    "pair": (pair_panel, {}),
+    "pair, coloured by reward": (pair_panel, {}),
     "pair, coloured by a set": (pair_panel, {"colour": "set"}),
-    "ablation: a set, zero": (ablation_panel, {}),
-    "ablation: a set, mean": (ablation_panel, {"ablation": "mean"}),
-    "ablation: sweep": (sweep_panel, {}),
-    "map": (map_panel, {}),
-    "map: depth": (depth_panel, {}),
+    "ablation: a set ablated in three models, zero": (ablation_panel, {}),
+    "ablation: a set ablated in three models, mean": (ablation_panel, {"ablation": "mean"}),
+    "ablation: sweep of three models": (sweep_panel, {}),
+    "neuron map": (map_panel, {}),
+    "depth of the selection": (depth_panel, {}),
     "neuron": (neuron_panel, {"layer": 2, "neuron": 5}),
-    "neuron: top examples": (driven_panel, {"layer": 2, "neuron": 5}),
+    "tokens of largest activation": (driven_panel, {"layer": 2, "neuron": 5}),
 }
 
 

@@ -2,8 +2,8 @@
 
     python scripts/demo.py --family gpt2-tiny --out runs/demo
 
-Every step writes to --out/FAMILY and leaves a run record. A step whose record shows that it finished with the same
-config on the same weights is reused, so an interrupted demo continues where it stopped.
+Every step writes to --out/FAMILY; those that run a model leave a run record. A step whose record shows that it finished
+with the same config on the same weights is reused, so an interrupted demo continues where it stopped.
 """
 
 import time

@@ -11,11 +11,13 @@ import argparse
 import gzip
 import hashlib
 import json
+from itertools import islice
 from pathlib import Path
 
 from tension_lens.data.comparisons import first_human_turn, transcript_flaw
 
 SOURCES = {"helpful": ("helpful-base", "helpful-rejection-sampled"), "harmless": ("harmless-base",)}
+FIRST_ROWS = {"harmless-base": 2000}
 SIZES = {"train": 1100, "test": 400}
 HELD_OUT = 0.29
 """Fraction of first prompts held out, also from the pretraining of the tiny backbones."""
@@ -34,9 +36,9 @@ def is_held_out(transcript: str) -> bool:
 
 
 def rows(root: Path, subset: str) -> list[tuple[int, dict[str, str]]]:
-    """The valid rows of a subset's test file, with their row numbers."""
+    """The valid rows of a subset's test file, with their row numbers; of `FIRST_ROWS`, the first ones only."""
     with gzip.open(root / subset / "test.jsonl.gz", "rt", encoding="utf-8") as lines:
-        numbered = enumerate(json.loads(line) for line in lines)
+        numbered = enumerate(json.loads(line) for line in islice(lines, FIRST_ROWS.get(subset)))
         return [(n, row) for n, row in numbered if transcript_flaw(row["chosen"], row["rejected"]) is None]
 
 

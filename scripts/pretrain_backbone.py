@@ -3,7 +3,7 @@
     python scripts/pretrain_backbone.py --hh-rlhf DIR --backbone gpt2-tiny
 
 The architectures are those of the families, small (`train/backbones/NAME/config.json`). The text is every transcript,
-chosen and rejected, whose first prompt is not held out by the embedded sample. Weights are float16, under 5 MB.
+chosen and rejected, whose first prompt is not held out by the embedded sample. Weights are float16, under 4 MB.
 """
 
 import argparse

@@ -29,7 +29,6 @@ class Question:
 
     run: str = ""
     model: str = ""
-    tab: str = "pair"
     source: str = "pick"
     """`pick` from the data, or `type`."""
     data: str = ""

@@ -1,4 +1,4 @@
-"""Plotly figures of neuron sets and result tables. `depth` takes neuron sets, the others a table of `analysis.tables`.
+"""Plotly figures of neuron sets and result tables. The docstring of each says which table or neuron sets it takes.
 
 Names are imported on first use.
 """
@@ -19,6 +19,7 @@ _FUNCTIONS = {
     "sub_tasks": ("accuracy", "subtask_figure"),
     "sweep": ("sweeps", "sweep_figure"),
     "training": ("accuracy", "training_figure"),
+    "variants": ("variants", "variants_figure"),
 }
 
 __all__ = list(_FUNCTIONS)

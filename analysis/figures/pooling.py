@@ -60,7 +60,7 @@ def pool(rows: pd.DataFrame, value: str, by: Sequence[str], carry: Sequence[str]
     )
     several, single = found["backbones"] > 1, found["models"] == 1
     n = found["backbones"].where(several, found["models"])
-    half = _student(n.to_numpy()) * found["between"].where(several, found["within"]) / np.sqrt(n)
+    half = student(n.to_numpy()) * found["between"].where(several, found["within"]) / np.sqrt(n)
     found["low"] = found["low"].astype(float).where(single, found["value"] - half)
     found["high"] = found["high"].astype(float).where(single, found["value"] + half)
     found["over"] = np.select([single, several], [OVER_ITEMS, OVER_BACKBONES], OVER_SEEDS)
@@ -100,7 +100,7 @@ def members(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(found).reset_index()
 
 
-def _student(n: Int[np.ndarray, " group"]) -> Float[np.ndarray, " group"]:
+def student(n: Int[np.ndarray, " group"]) -> Float[np.ndarray, " group"]:
     """Half-width of the 95 % interval of a mean of n numbers, in standard errors; NaN for n < 3."""
     quantile = t.ppf((1 + CONFIDENCE) / 2, np.maximum(n - 1, 1))
     half: Float[np.ndarray, " group"] = np.where(n >= FEWEST, quantile, np.nan)

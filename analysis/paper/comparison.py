@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
+from analysis.figures.pooling import student
 from analysis.paper.published import MEAN, POOLED, TABLES, load, paper_backbones
 from analysis.paper.subtasks import IDENTITY, PERCENT, by_paper_name, paper_changes, paper_retention, paper_scores
 from analysis.results.folder import Results
@@ -24,9 +24,9 @@ def compare_with_published(ours: pd.DataFrame, table: str, paired: pd.DataFrame 
     """A published table with the numbers of the runs, one row per published number, in the published unit.
 
     Columns: the keys of `TABLES[table]`; `ours` with the 95 % interval `low` to `high`; `interval`, what the interval
-    is over: items with one training seed, seeds (Student's t) with several, else empty; `published`, `sd`, `artefact`,
-    `corrected`, `caveat` (see `load`); `gap`, the reason if `ours` is missing, else empty. In rows of the backbone
-    `mean`, `ours` is the mean over our backbones, which the caveat names. If the paper publishes no mean over
+    is over: items with one training seed, seeds (Student's t) with three or more, else empty; `published`, `sd`,
+    `artefact`, `corrected`, `caveat` (see `load`); `gap`, the reason if `ours` is missing, else empty. In rows of the
+    backbone `mean`, `ours` is the mean over our backbones, which the caveat names. If the paper publishes no mean over
     backbones, these rows hold the mean of its values.
 
     Args:
@@ -85,14 +85,14 @@ def _named(ours: pd.DataFrame) -> pd.DataFrame:
 
 
 def _across_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """One row per key: the value with its interval over items, or the mean over seeds with Student's interval."""
+    """One row per key: the value with its interval over items, or the mean over seeds with Student's, if any."""
     groups = rows.groupby(keys, sort=False, dropna=False)
     found = groups.agg(
         ours=("ours", "mean"), low=("low", "first"), high=("high", "first"), n=("n", "first"), note=("note", "first"),
         spread=("ours", "std"), seeds=("ours", "count"),
     ).reset_index()  # fmt: skip
     several = found["seeds"] > 1
-    half = t.ppf(0.975, found["seeds"].where(several) - 1) * found["spread"] / np.sqrt(found["seeds"])
+    half = student(found["seeds"].to_numpy()) * found["spread"] / np.sqrt(found["seeds"])
     found["low"] = np.where(several, found["ours"] - half, found["low"].astype(float))
     found["high"] = np.where(several, found["ours"] + half, found["high"].astype(float))
     items = "over " + found["n"].map("{:.0f}".format) + " items"

@@ -41,7 +41,7 @@ def test_every_published_number_is_loaded_once(table):
     assert len(rows) == COUNTS[table]
     assert not rows.duplicated(TABLES[table].keys).any()
     if table != "training":
-        assert rows["published"].notna().all() and (rows["source"] != "").all()
+        assert rows["published"].notna().all() and rows["source"].fillna("").ne("").all()
         # Every artefact has a reason, and only artefacts have a correction.
         assert (rows.loc[rows["artefact"], "caveat"] != "").all()
         assert rows.loc[~rows["artefact"], "corrected"].isna().all()
@@ -138,6 +138,9 @@ def test_several_seeds_have_students_interval_over_them():
     # Mean 62, sd 2, n 3: 62 ± 4.303 · 2/√3.
     assert (row["ours"], row["high"] - 62) == (pytest.approx(62), pytest.approx(4.3027 * 2 / math.sqrt(3), abs=1e-3))
     assert row["interval"] == "over 3 seeds"
+    # Two seeds give a mean without an interval, as in the figures.
+    row = compared("accuracy", score_rows("gpt2-small", [0, 247], [0.60, 0.62]), "gpt2-small", "helpful", "Chat")
+    assert (row["ours"], row["interval"]) == (pytest.approx(61), "") and math.isnan(row["low"])
 
 
 def test_a_backbone_that_the_paper_lacks_is_compared_with_the_mean_of_the_six():

@@ -471,7 +471,6 @@ def require_parity(model, reference, other_pad):
 @pytest.mark.parametrize(
     ("geometry", "shape"), [("GPT-2 small", (12, 768, 12, 12, 3072)), ("SmolLM2-135M", (30, 576, 9, 3, 1536))]
 )
-@pytest.mark.slow
 def test_models_of_real_depth_and_width_are_within_a_ten_thousandth_of_hugging_face(geometry, shape):
     # The vocabulary and the context alone are smaller than the real ones.
     small = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 64}

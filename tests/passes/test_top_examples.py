@@ -149,6 +149,7 @@ def test_the_command_writes_the_index_beside_the_scores(checkpoint, pairs_file, 
     scores = NeuronScores.load(out)
     highest = np.maximum(scores.values["chosen/max"], scores.values["rejected/max"])
     first = index.values[..., 0]
+    assert (first > 0).any()
     np.testing.assert_allclose(first[first > 0], highest[first > 0], rtol=1e-4)
     first = (out / EXAMPLES_FILE).read_bytes()
     score(ScoreConfig(**config, out=out, top_examples=2))

@@ -74,12 +74,16 @@ def test_the_seed_determines_the_value_head(backbone, pairs, tmp_path):
 
 @pytest.mark.training
 def test_a_run_resumes_from_its_checkpoint_to_the_same_weights(backbone, pairs, tmp_path):
-    train(backbone, pairs, tmp_path / "whole", "--max_steps", "6", "--save_steps", "3", "--save_total_limit", "5")
+    steps = ("--max_steps", "6", "--save_steps", "3", "--save_total_limit", "5")
+    train(backbone, pairs, tmp_path / "whole", *steps)
     resumed = tmp_path / "resumed"
     (tmp_path / "whole" / "checkpoints" / "checkpoint-6").rename(tmp_path / "aside")
     resumed.mkdir()
     (tmp_path / "whole" / "checkpoints").rename(resumed / "checkpoints")
-    train(backbone, pairs, resumed, "--max_steps", "6", "--save_steps", "3", "--resume_from_checkpoint", "true")
+    halfway = resumed / "checkpoints" / "checkpoint-3" / "model.safetensors"
+    saved = halfway.stat().st_mtime_ns
+    train(backbone, pairs, resumed, *steps, "--resume_from_checkpoint", "true")
+    assert halfway.stat().st_mtime_ns == saved, "the run started over"
     models = [HookedRewardModel.from_pretrained(tmp_path / name).hooked for name in ("whole", "resumed")]
     torch.testing.assert_close(models[0].W_out, models[1].W_out, atol=1e-6, rtol=0)
 

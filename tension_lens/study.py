@@ -22,7 +22,7 @@ from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.constants import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
 from tension_lens.data.benchmarks import BENCHMARKS
-from tension_lens.data.datasets import Spec
+from tension_lens.data.datasets import Dataset, Spec
 from tension_lens.errors import RequestError
 from tension_lens.inputs import PassConfig, open_dataset, open_texts, record_run, require_at_least
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
@@ -173,6 +173,7 @@ def run(config: StudyConfig) -> dict[str, Any]:
     for objective in OBJECTIVES:
         if objective not in models:
             tell(f"note: {RunFolder(config.runs).model(objective)} is missing: no {objective} model")
+    datasets = {spec: open_dataset(spec, config.data_root, config.limit) for spec in folders}
     written = []
     for objective, path in models.items():
         model = HookedRewardModel.from_pretrained(path, config.device, engine=config.engine)
@@ -184,7 +185,7 @@ def run(config: StudyConfig) -> dict[str, Any]:
         }
         for spec, slug in folders.items():
             folder = StudyFolder(config.out).tables(**identity, data=slug)
-            _evaluate(model, conditions, spec, folder, config=config, identity=identity)
+            _evaluate(model, conditions, spec, datasets[spec], folder, config=config, identity=identity)
             written.append(str(folder))
     return {"tables": written}
 
@@ -193,6 +194,7 @@ def _evaluate(
     model: "HookedRewardModel",
     conditions: Sequence[Condition],
     spec: str,
+    dataset: Dataset,
     folder: Path,
     *,
     config: StudyConfig,
@@ -200,8 +202,6 @@ def _evaluate(
 ) -> None:
     from tension_lens.passes.rewards import evaluate_conditions
 
-    dataset = open_dataset(spec, config.data_root, config.limit)
-    data = open_texts(model, dataset, config.max_length, "truncate")
     asked = fingerprint(conditions, config.max_length)
     hashes = {"weights_sha256": model.weights_sha256, "data_sha256": dataset.sha256}
     paths = {condition: StudyFolder.table(folder, condition.label) for condition in conditions}
@@ -210,6 +210,7 @@ def _evaluate(
         tell(f"{folder}: finished before, reused")
         return
     (folder / RUN_FILE).unlink(missing_ok=True)
+    data = open_texts(model, dataset, config.max_length, "truncate")
     started, what = time.perf_counter(), f"{identity['objective']} on {folder.name}"
     tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget, what=what)
     seconds = time.perf_counter() - started

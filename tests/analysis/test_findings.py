@@ -209,6 +209,8 @@ def test_the_scope_counts_models_and_seeds_of_studies_and_trainings(tmp_path):
     assert (found["items"], found["conditions"], found["runs"]) == (400, 1, 1)
     assert found["models"].to_numpy().tolist() == [["tiny", "0", "helpful"], ["tiny", "247", "helpful"]]
     require(render("scope", **found), "2 reward models", "tiny", "400 items", "1 condition", "2 seeds", "0, 247")
+    many_models = pd.DataFrame({"backbone": [f"b{n}" for n in range(FEW + 1)], "seed": "0", "objective": "mixed"})
+    assert "These results cover 7 reward models, evaluated" in render("scope", **{**found, "models": many_models}).lead
     for seeds, words in (([0, 247, 0], "up to 2 seeds"), ([0, 0, 7], "1 seed")):
         training = pd.DataFrame({"backbone": ["a", "a", "b"], "seed": seeds}).assign(objective="mixed")
         require(render("scope", **scope(results_of(training=training))), words)

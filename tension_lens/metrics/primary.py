@@ -1,0 +1,265 @@
+"""The primary analysis: is ablating a neuron set different from ablating matched random sets, on the same items?
+
+Every function takes one outcome of every item: the margin, or the credit by the benchmark's rule.
+`docs/analysis-plan.md` states the analysis as a whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tension_lens.constants import ALPHA, CONFIDENCE
+from tension_lens.errors import RequestError
+
+RESAMPLES = 2000
+"""Bootstrap resamples of an interval."""
+POWER = 0.8
+"""Power of the minimum detectable effect."""
+FEW_DRAWS = 20
+"""With fewer random sets no p-value can be below 0.05."""
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What ablating a set changes beyond what ablating matched random sets of its size changes.
+
+    Numbers are in units of the outcome, or of the intact model's spread if one was given.
+    """
+
+    change: float
+    """Mean over items of the outcome with the set ablated minus that of the intact model."""
+    expected: float
+    """The same with a random set ablated, mean over draws."""
+    estimate: float
+    """change − expected."""
+    low: float
+    """Lower limit of the paired bootstrap 95 % interval of the estimate, over prompts and draws."""
+    high: float
+    equivalence_low: float
+    """Limits of the 90 % interval, which a test of equivalence at 5 % compares with its bounds."""
+    equivalence_high: float
+    variance: float
+    """Variance of the bootstrap's estimates."""
+    statistic: float
+    """The estimate in standard errors over prompts."""
+    error: float
+    """The standard error."""
+    reference: Float[np.ndarray, " draw"]
+    """The same statistic of each draw against the other draws: what it is if a set is nothing special."""
+    p_value: float
+    """`randomization_p` of the statistic; NaN with fewer than two draws."""
+    n: int
+    """Items."""
+    prompts: int
+    draws: int
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the estimate if the set is nothing special: error · √mean(reference²)."""
+        return float(self.error * np.sqrt((self.reference**2).mean())) if len(self.reference) else float("nan")
+
+    def detectable(self, alpha: float = ALPHA) -> float:
+        """Minimum detectable effect at a level: (z(1 − α/2) + z(0.8)) · spread is found with a power of 80 %."""
+        return detectable_effect(self.spread, alpha)
+
+    def power(self, effect: float) -> float:
+        """Φ(effect/spread − z(0.975)): the chance that the test finds an effect of this size at the 5 % level."""
+        from scipy.stats import norm
+
+        return float(norm.cdf(effect / self.spread - norm.ppf(1 - ALPHA / 2)))
+
+
+def set_effect(
+    intact: Float[np.ndarray, " item"],
+    ablated: Float[np.ndarray, " item"],
+    drawn: Float[np.ndarray, "draw item"],
+    prompt: Int[np.ndarray, " item"],
+    *,
+    in_spreads: bool,
+) -> Effect:
+    """The effect of ablating a set, against random sets.
+
+    With y the outcome with the set ablated and y_d that with draw d ablated, the estimate is the mean over items of
+    y − mean_d y_d, divided by the standard deviation (n − 1) of the intact model's outcome if `in_spreads`.
+
+    The statistic is studentized: the estimate over its standard error over prompts. A draw's statistic is that of
+    y_d against the mean of the other draws. Controls are drawn from outside the set, so that they differ less from
+    their mean than a set that is itself random does; this finite-population factor is the same in the estimate and in
+    its standard error, and cancels. Noise of items cancels likewise, so that a set that moves rewards more than others,
+    in no direction, is not called special (Chung and Romano 2013, on studentized permutation tests).
+
+    Args:
+        intact: outcome of every item under the intact model.
+        ablated: with the set ablated.
+        drawn: with each random set ablated.
+        prompt: a number for each item; items with the same number share their prompt and are resampled together.
+        in_spreads: whether to divide by the spread of the intact model's outcome.
+
+    Raises:
+        RequestError: if there are no draws or fewer than two prompts, or the intact outcome has no spread to divide by.
+    """
+    groups = np.unique(prompt, return_inverse=True)[1]
+    prompts, draws = int(groups.max(initial=-1)) + 1, len(drawn)
+    if not draws or prompts < 2:
+        raise RequestError(f"an effect needs random sets and at least two prompts, found {draws} and {prompts}")
+    unit = float(intact.std(ddof=1)) if in_spreads else 1.0
+    if not unit > 0:
+        raise RequestError("the intact model gives every item the same margin; there is no spread to measure in")
+    expected = drawn.mean(axis=0)
+    # A draw against the mean of the other draws; a single draw has no others.
+    others = (drawn - expected) * draws / (draws - 1) if draws > 1 else drawn[:0]
+    statistics, errors = _studentized(np.concatenate([(ablated - expected)[None], others]), groups)
+    changes = np.array([ablated - intact, expected - intact]).mean(axis=1) / unit
+    estimates = _bootstrap(intact, ablated, drawn, groups, in_spreads)
+    tails = (1 - CONFIDENCE) / 2
+    low, high, equivalence_low, equivalence_high = np.quantile(
+        estimates, [tails, 1 - tails, ALPHA, 1 - ALPHA], method="median_unbiased"
+    ).tolist()
+    estimate = float(changes[0] - changes[1])
+    return Effect(
+        change=float(changes[0]),
+        expected=float(changes[1]),
+        estimate=estimate,
+        low=low,
+        high=high,
+        equivalence_low=equivalence_low,
+        equivalence_high=equivalence_high,
+        variance=float(estimates.var(ddof=1)),
+        statistic=float(statistics[0]),
+        error=float(errors[0]) / unit,
+        reference=statistics[1:],
+        p_value=randomization_p(float(statistics[0]), statistics[1:]),
+        n=len(intact),
+        prompts=prompts,
+        draws=draws,
+    )
+
+
+def _studentized(
+    differences: Float[np.ndarray, "row item"], groups: Int[np.ndarray, " item"]
+) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
+    """Mean of each row over its standard error clustered by group, and that error; 0 where every difference is 0."""
+    means = differences.mean(axis=1)
+    sums = _sums(differences - means[:, None], groups)
+    count = sums.shape[1]
+    errors = np.sqrt(count / (count - 1) * (sums**2).sum(axis=1)) / differences.shape[1]
+    # Differences of rounding size are none. The floor also bounds the statistic of differences that are all equal.
+    floor = np.finfo(np.float32).eps * np.abs(differences).max(axis=1)
+    return np.divide(means, np.maximum(errors, floor), out=np.zeros_like(means), where=floor > 0), errors
+
+
+def _sums(values: Float[np.ndarray, "row item"], groups: Int[np.ndarray, " item"]) -> Float[np.ndarray, "row group"]:
+    order = np.argsort(groups, kind="stable")
+    starts = np.searchsorted(groups[order], np.arange(groups.max() + 1))
+    sums: Float[np.ndarray, "row group"] = np.add.reduceat(values[:, order], starts, axis=1)
+    return sums
+
+
+def _bootstrap(
+    intact: Float[np.ndarray, " item"],
+    ablated: Float[np.ndarray, " item"],
+    drawn: Float[np.ndarray, "draw item"],
+    groups: Int[np.ndarray, " item"],
+    in_spreads: bool,
+) -> Float[np.ndarray, " resample"]:
+    """The estimate in resamples of prompts, with all their items, and of draws; the unit is resampled too."""
+    prompts, draws = (_resamples(count) for count in (int(groups.max()) + 1, len(drawn)))
+    # Centred on the whole sample, so that the variance below does not cancel.
+    centre = intact - intact.mean()
+    rows = np.concatenate([np.array([np.ones_like(centre), ablated, centre, centre**2]), drawn])
+    items, with_set, once, twice, *with_draws = _sums(rows, groups) @ prompts
+    estimates: Float[np.ndarray, " resample"] = with_set - (draws * np.array(with_draws)).sum(axis=0) / len(drawn)
+    estimates /= items
+    if not in_spreads:
+        return estimates
+    variance = (twice - once**2 / items) / np.maximum(items - 1, 1)
+    scaled: Float[np.ndarray, " resample"] = estimates / np.sqrt(np.where(variance > 0, variance, centre.var(ddof=1)))
+    return scaled
+
+
+@lru_cache(maxsize=4)
+def _resamples(count: int) -> Float[np.ndarray, "member resample"]:
+    """How often each of some members is in each resample; the same resamples for every set on the same items."""
+    random = np.random.default_rng(count)
+    return random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).T.astype(np.float64)
+
+
+def randomization_p(statistic: float, reference: Float[np.ndarray, " draw"]) -> float:
+    """(1 + draws at least as extreme in either direction) / (1 + draws); NaN with fewer than two draws.
+
+    Uniform under the null hypothesis that the set is exchangeable with its draws (Phipson and Smyth 2010).
+    """
+    if len(reference) < 2:
+        return float("nan")
+    extreme = np.abs(reference) >= abs(statistic) * (1 - 1e-12)
+    return (1 + int(extreme.sum())) / (1 + len(reference))
+
+
+def detectable_effect(spread: float, alpha: float) -> float:
+    """(z(1 − α/2) + z(`POWER`)) · spread."""
+    from scipy.stats import norm
+
+    return float((norm.ppf(1 - alpha / 2) + norm.ppf(POWER)) * spread)
+
+
+@dataclass(frozen=True)
+class PooledEffect:
+    """The effects of the models of one backbone, trained with several seeds."""
+
+    estimate: float
+    """Random-effects mean."""
+    low: float
+    """Lower limit of its 95 % interval, with seeds as the sample: Student's t with the larger of the variance 1/Σ
+    weights and that of Hartung and Knapp, so that seeds that agree by luck do not give an interval without width."""
+    high: float
+    equivalence_low: float
+    equivalence_high: float
+    between_sd: float
+    """Standard deviation τ of the true effect between seeds (Paule and Mandel)."""
+    p_value: float
+    """`randomization_p` of the mean statistic, against the mean over seeds of draw 1, draw 2, …"""
+    spread: float
+    """Standard deviation of the mean if no set is special."""
+    seeds: int
+
+    def detectable(self, alpha: float = ALPHA) -> float:
+        """As `Effect.detectable`."""
+        return detectable_effect(self.spread, alpha)
+
+
+def pooled_effect(effects: Sequence[Effect]) -> PooledEffect:
+    """Random-effects mean over models of several seeds, with weights 1/(variance + τ²).
+
+    Raises:
+        RequestError: if there are fewer than two effects.
+    """
+    from statsmodels.stats.meta_analysis import combine_effects
+
+    if len(effects) < 2:
+        raise RequestError(f"a mean over seeds needs at least two models, found {len(effects)}")
+    estimates, variances = (np.array([getattr(one, name) for one in effects]) for name in ("estimate", "variance"))
+    # A model in which nothing changes has a variance of 0, and would get all the weight.
+    variances = np.maximum(variances, max(variances.max() * 1e-6, np.finfo(np.float64).tiny))
+    with np.errstate(divide="ignore"):
+        found = combine_effects(estimates, variances, method_re="iterated", use_t=True)
+    limits = []
+    for alpha in (1 - CONFIDENCE, 2 * ALPHA):
+        _, random_effects, _, hartung_knapp = found.conf_int(alpha=alpha)
+        limits += [min(random_effects[0], hartung_knapp[0]), max(random_effects[1], hartung_knapp[1])]
+    draws = min(len(one.reference) for one in effects)
+    statistic = float(np.mean([one.statistic for one in effects]))
+    reference = np.mean([one.reference[:draws] for one in effects], axis=0)
+    return PooledEffect(
+        estimate=float(found.mean_effect_re),
+        low=float(limits[0]),
+        high=float(limits[1]),
+        equivalence_low=float(limits[2]),
+        equivalence_high=float(limits[3]),
+        between_sd=float(np.sqrt(max(found.tau2, 0.0))),
+        p_value=randomization_p(statistic, reference),
+        spread=float(np.sqrt(np.mean([one.spread**2 for one in effects]) / len(effects))),
+        seeds=len(effects),
+    )

@@ -1,0 +1,195 @@
+"""The primary analysis against hand-worked numbers, plain loops, other libraries, and simulated studies."""
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy.optimize import brentq
+from scipy.stats import binom, kstest, norm, t
+
+from tension_lens.errors import RequestError
+from tension_lens.metrics.primary import pooled_effect, randomization_p, set_effect
+
+INTACT = np.array([1.0, 3.0, 2.0, 6.0])
+ABLATED = np.array([0.0, 3.0, 1.0, 4.0])
+DRAWN = np.array([[1.0, 3.0, 2.0, 5.0], [1.0, 2.0, 2.0, 6.0]])
+
+
+def items(seed, n=40, draws=60, *, noise=0.3, common=0.0):
+    """Outcomes in which nothing is special: (intact, ablated, drawn)."""
+    random = np.random.default_rng(seed)
+    intact = random.normal(size=n)
+    every = intact + random.normal(size=(draws + 1, n)) * noise + random.normal(size=(draws + 1, 1)) * common
+    return intact, every[0], every[1:]
+
+
+def test_the_estimate_is_the_change_beyond_that_of_random_sets():
+    found = set_effect(INTACT, ABLATED, DRAWN, np.arange(4), in_spreads=False)
+    # The set: (-1 + 0 - 1 - 2)/4. The draws: -1/4 and -1/4.
+    assert (found.change, found.expected, found.estimate) == (-1.0, -0.25, -0.75)
+    assert (found.n, found.prompts, found.draws) == (4, 4, 2)
+    spread = np.sqrt(14 / 3)  # mean 3, deviations -2, 0, -1, 3
+    in_spreads = set_effect(INTACT, ABLATED, DRAWN, np.arange(4), in_spreads=True)
+    assert in_spreads.estimate == pytest.approx(-0.75 / spread)
+    assert in_spreads.statistic == pytest.approx(found.statistic)
+
+
+def test_the_statistic_of_the_set_and_of_each_draw_by_hand():
+    found = set_effect(INTACT, ABLATED, DRAWN, np.arange(4), in_spreads=False)
+    # ABLATED minus the mean draw is -1, .5, -1, -1.5: mean -.75, sum of squares about it 2.25.
+    assert found.error == pytest.approx(np.sqrt(4 / 3 * 2.25) / 4)
+    assert found.statistic == pytest.approx(-0.75 / found.error)
+    # The first draw minus the other: 0, 1, 0, -1, mean 0.
+    assert found.reference == pytest.approx([0, 0])
+    assert found.p_value == 1 / 3
+
+
+def test_items_of_one_prompt_count_as_one_in_the_standard_error():
+    intact, ablated, drawn = items(3)
+    prompt = np.arange(40) // 4 * 7
+    found = set_effect(intact, ablated, drawn, prompt, in_spreads=False)
+    ols = sm.OLS(ablated - drawn.mean(axis=0), np.ones(40)).fit(cov_type="cluster", cov_kwds={"groups": prompt})
+    assert found.error == pytest.approx(float(ols.bse[0]))
+    assert found.prompts == 10
+
+
+def test_the_interval_is_that_of_a_plain_bootstrap_over_prompts_and_draws():
+    intact, ablated, drawn = items(5, common=0.2)
+    prompt = np.arange(40) // 2
+    found = set_effect(intact, ablated, drawn, prompt, in_spreads=True)
+    random, estimates = np.random.default_rng(1), []
+    for _ in range(2000):
+        rows = np.concatenate([np.flatnonzero(prompt == one) for one in random.integers(0, 20, 20)])
+        chosen = drawn[random.integers(0, 60, 60)][:, rows]
+        estimates.append((ablated[rows] - chosen.mean(axis=0)).mean() / intact[rows].std(ddof=1))
+    width = found.high - found.low
+    assert np.quantile(estimates, [0.025, 0.975]) == pytest.approx([found.low, found.high], abs=0.08 * width)
+    assert np.quantile(estimates, [0.05, 0.95]) == pytest.approx(
+        [found.equivalence_low, found.equivalence_high], abs=0.08 * width
+    )
+    assert np.var(estimates) == pytest.approx(found.variance, rel=0.12)
+
+
+def test_the_p_value_counts_draws_at_least_as_extreme_in_either_direction():
+    assert randomization_p(2.0, np.array([0.5, -2.0, 3.0, 1.9])) == 3 / 5
+    assert randomization_p(-4.0, np.array([0.5, -2.0, 3.0, 1.9])) == 1 / 5
+    assert np.isnan(randomization_p(1.0, np.array([])))
+
+
+def test_a_set_that_is_nothing_special_has_a_uniform_p_value():
+    """Also one whose ablation moves every item more than its draws do, in no direction."""
+    for louder in (1.0, 6.0):
+        found = []
+        for seed in range(150):
+            intact, ablated, drawn = items(seed, n=24, draws=39)
+            found.append(
+                set_effect(intact, intact + louder * (ablated - intact), drawn, np.arange(24), in_spreads=False).p_value
+            )
+        assert kstest(found, "uniform").pvalue > 0.01
+        assert sum(p <= 0.05 for p in found) <= binom.ppf(0.999, 150, 0.05)
+
+
+def test_the_detectable_effect_is_found_with_its_power():
+    found, shift = [], set_effect(*items(0, n=24, draws=99), np.arange(24), in_spreads=False).detectable()
+    power = []
+    for seed in range(1, 151):
+        intact, ablated, drawn = items(seed, n=24, draws=99)
+        effect = set_effect(intact, ablated + shift, drawn, np.arange(24), in_spreads=False)
+        found.append(effect.p_value < 0.05)
+        power.append(effect.power(shift))
+    assert np.mean(power) == pytest.approx(0.8, abs=0.1)
+    assert binom.cdf(sum(found), 150, np.mean(power)) > 0.001
+    assert binom.sf(sum(found) - 1, 150, np.mean(power)) > 0.001
+
+
+def test_the_detectable_effect_by_hand():
+    found = set_effect(*items(2), np.arange(40), in_spreads=False)
+    spread = found.error * np.sqrt(np.mean(found.reference**2))
+    assert found.detectable() == pytest.approx((1.959964 + 0.841621) * spread, rel=1e-5)
+    assert found.detectable(0.05 / 12) == pytest.approx((norm.ppf(1 - 0.05 / 24) + 0.841621) * spread, rel=1e-5)
+
+
+def test_nothing_changes_nothing():
+    found = set_effect(INTACT, INTACT, np.array([INTACT] * 3), np.arange(4), in_spreads=True)
+    assert (found.estimate, found.low, found.high, found.statistic, found.p_value) == (0, 0, 0, 0, 1)
+
+
+def test_rounding_is_no_effect():
+    rounded = INTACT + np.array([1, -1, 1, 1]) * 1e-9
+    found = set_effect(INTACT, rounded, DRAWN, np.arange(4), in_spreads=False)
+    equal = set_effect(INTACT, INTACT, DRAWN, np.arange(4), in_spreads=False)
+    assert found.statistic == pytest.approx(equal.statistic)
+
+
+def test_one_draw_has_no_p_value():
+    found = set_effect(INTACT, ABLATED, DRAWN[:1], np.arange(4), in_spreads=False)
+    assert np.isnan(found.p_value)
+    assert np.isnan(found.detectable())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"drawn": DRAWN[:0]}, "random sets"),
+        ({"prompt": np.zeros(4, dtype=int)}, "two prompts"),
+        ({"intact": np.ones(4)}, "no spread"),
+    ],
+)
+def test_what_cannot_be_estimated_is_refused(changes, message):
+    asked = {"intact": INTACT, "ablated": ABLATED, "drawn": DRAWN, "prompt": np.arange(4), **changes}
+    with pytest.raises(RequestError, match=message):
+        set_effect(**asked, in_spreads=True)
+
+
+def seeds(*shifts):
+    found = []
+    for seed, shift in enumerate(shifts):
+        intact, ablated, drawn = items(seed, common=0.02)
+        found.append(set_effect(intact, ablated + shift, drawn, np.arange(40), in_spreads=False))
+    return found
+
+
+def test_the_mean_over_seeds_is_that_of_random_effects():
+    """Against Paule and Mandel's equation solved here, and Hartung and Knapp's variance."""
+    effects = seeds(-0.5, 0.1, 0.6)
+    y, v = (np.array([getattr(one, name) for one in effects]) for name in ("estimate", "variance"))
+
+    def heterogeneity(tau_squared):
+        w = 1 / (v + tau_squared)
+        return (w * (y - (w * y).sum() / w.sum()) ** 2).sum() - 2
+
+    w = 1 / (v + brentq(heterogeneity, 0, 10))
+    mean = (w * y).sum() / w.sum()
+    error = np.sqrt(max(1, (w * (y - mean) ** 2).sum() / 2) / w.sum())
+    found = pooled_effect(effects)
+    assert found.estimate == pytest.approx(mean, rel=1e-4)
+    assert found.between_sd**2 == pytest.approx(brentq(heterogeneity, 0, 10), rel=1e-3)
+    for tail, limits in ((0.025, (found.low, found.high)), (0.05, (found.equivalence_low, found.equivalence_high))):
+        assert limits == pytest.approx((mean + t.ppf(tail, 2) * error, mean - t.ppf(tail, 2) * error), rel=1e-3)
+
+
+def test_seeds_that_agree_by_luck_keep_the_width_of_their_items():
+    (one,) = seeds(0.2)
+    found = pooled_effect([one, one, one])
+    assert found.estimate == pytest.approx(one.estimate)
+    assert found.high - found.low == pytest.approx(2 * t.ppf(0.975, 2) * np.sqrt(one.variance / 3), rel=1e-3)
+
+
+def test_the_p_value_over_seeds_is_of_the_mean_statistic():
+    effects = seeds(0.02, 0.05, 0.03)
+    statistic = np.mean([one.statistic for one in effects])
+    reference = sum(one.reference for one in effects) / 3
+    extreme = sum(abs(draw) >= abs(statistic) for draw in reference)
+    assert pooled_effect(effects).p_value == (1 + extreme) / 61
+    with pytest.raises(RequestError, match="two models"):
+        pooled_effect(effects[:1])
+
+
+def test_simulated_studies_err_as_often_as_the_level_says():
+    """A small version of benchmarks.calibration: real networks, sets, controls and ablations."""
+    from benchmarks.calibration import CalibrationConfig, run
+
+    rows = [line.split("|")[2:-1] for line in run(CalibrationConfig(studies=25, draws=39, items=30)).splitlines()[2:]]
+    assert len(rows) == 7
+    for _, n, found, expected, _ in rows:
+        share, chance = float(found.split()[0]) / 100, float(expected) / 100
+        assert binom.ppf(0.001, int(n), chance) <= round(share * int(n)) <= binom.ppf(0.999, int(n), chance)

@@ -87,7 +87,6 @@ def write_cell(
         rewards = [ragged(one + random.normal(0, 1, one.shape) * noise) for one in intact]
         provenance = {
             **about, **condition.columns(), "neurons": "0" if condition.is_intact else "100",
-            "shared_with_set": "10" if condition.is_control else "",
             "weights_sha256": f"{model}-{about['objective']}", "data_sha256": about["data"],
         }  # fmt: skip
         ItemTable.judge(names, *rewards, *tokens).save(target / f"{condition.label}.parquet", provenance)

@@ -73,7 +73,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         means = None
         if config.ablation == "mean":
             means = mean_activations(model, data, ablated.site, config.means, config.token_budget)
-        controls = random_controls(ablated, config.random, ablation=config.ablation, means=means)
+        controls = random_controls(
+            ablated, config.random, ablation=config.ablation, means=means, weights_sha256=model.weights_sha256
+        )
         conditions = [ablation(ablated, config.ablation, means), *controls]
         started = time.perf_counter()
     tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget)

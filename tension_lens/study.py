@@ -2,9 +2,9 @@
 
 --runs names a folder with models/OBJECTIVE, sets/OBJECTIVE.json and scores/OBJECTIVE, as `make demo` writes one. Every
 model is run intact and without its own set; the mixed model also without helpful, harmless, helpful_only, harmless_only
-and shared; every set is compared with random sets of its size. Writes to --out one item table for each condition,
-BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet, and a run record in each DATA folder. Finished folders are reused. Texts
-over --max-length are truncated.
+and shared; every set is compared with random sets of its size that share no neuron with it, where there are any. Writes
+to --out one item table for each condition, BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet, and a run record in each
+DATA folder. Finished folders are reused. Texts over --max-length are truncated.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from tension_lens.data.datasets import Dataset, Spec
 from tension_lens.errors import RequestError
 from tension_lens.inputs import PassConfig, open_dataset, open_texts, record_run, require_at_least
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
+from tension_lens.neurons.controls import ControlUnavailable
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 
@@ -55,13 +56,21 @@ class StudyConfig(PassConfig):
 
 
 def study_conditions(
-    sets: dict[str, NeuronSet], ablations: Sequence[str], kinds: Sequence[str], draws: int, scores: NeuronScores | None
-) -> list[Condition]:
-    """The intact model, then each set with each ablation, followed by its random controls, `draws` of each kind.
+    sets: dict[str, NeuronSet],
+    ablations: Sequence[str],
+    kinds: Sequence[str],
+    draws: int,
+    scores: NeuronScores | None,
+    *,
+    weights_sha256: str,
+) -> tuple[list[Condition], list[dict[str, str]]]:
+    """The conditions of a model, and the controls that it cannot have.
 
-    Conditions get their set's key as name. Mean ablation and activation-matched controls need the model's scores.
+    Conditions: the intact model, then each set with each ablation, followed by its random controls, `draws` of each
+    kind. They get their set's key as name. Mean ablation and activation-matched controls need the model's scores.
+    Unavailable controls: a row for each set, ablation and kind without one, with `set`, `ablation`, `control`, `why`.
     """
-    found = [intact()]
+    found, unavailable = [intact()], []
     activation = None if scores is None else scores.importance("mean_abs")
     for name, neurons in sets.items():
         named = neurons.renamed(name)
@@ -69,8 +78,19 @@ def study_conditions(
             means = scores.importance("mean") if how == "mean" and scores is not None else None
             found.append(ablation(named, how, means))
             for kind in kinds:
-                found += random_controls(named, draws, kind, ablation=how, activation=activation, means=means)
-    return found
+                try:
+                    found += random_controls(
+                        named,
+                        draws,
+                        kind,
+                        ablation=how,
+                        activation=activation,
+                        means=means,
+                        weights_sha256=weights_sha256,
+                    )
+                except ControlUnavailable as error:
+                    unavailable.append({"set": name, "ablation": how, "control": kind, "why": str(error)})
+    return found, unavailable
 
 
 def sets_of(runs: RunFolder, objective: str) -> dict[str, NeuronSet]:
@@ -104,8 +124,13 @@ def scores_of(runs: RunFolder, objective: str, weights_sha256: str) -> NeuronSco
     return scores
 
 
-def conditions_of(config: StudyConfig, objective: str, model: "HookedRewardModel") -> list[Condition]:
-    """Every condition of one model, from the sets and scores next to it."""
+def conditions_of(
+    config: StudyConfig, objective: str, model: "HookedRewardModel"
+) -> tuple[list[Condition], list[dict[str, str]]]:
+    """The `study_conditions` of one model, from the sets and scores next to it.
+
+    A control that is not available is left out, with a line on stderr.
+    """
     runs = RunFolder(config.runs)
     sets, scores = sets_of(runs, objective), scores_of(runs, objective, model.weights_sha256)
     for name, neurons in sets.items():
@@ -121,7 +146,11 @@ def conditions_of(config: StudyConfig, objective: str, model: "HookedRewardModel
     needed = "mean ablation" if "mean" in config.ablation else needed
     if sets and needed and scores is None:
         raise RequestError(f"{needed} needs scores of the {objective} model; {runs.scores(objective)} has none")
-    return study_conditions(sets, config.ablation, config.controls, config.draws, scores)
+    asked = (config.ablation, config.controls, config.draws)
+    found, unavailable = study_conditions(sets, *asked, scores, weights_sha256=model.weights_sha256)
+    for why in dict.fromkeys(one["why"] for one in unavailable):
+        tell(f"note: {objective} model: {why}")
+    return found, unavailable
 
 
 def fingerprint(conditions: Sequence[Condition], max_length: int) -> dict[str, Any]:
@@ -177,7 +206,7 @@ def run(config: StudyConfig) -> dict[str, Any]:
     written = []
     for objective, path in models.items():
         model = HookedRewardModel.from_pretrained(path, config.device, engine=config.engine)
-        conditions = conditions_of(config, objective, model)
+        conditions, unavailable = conditions_of(config, objective, model)
         identity = {
             "backbone": model.card.backbone or config.runs.name,
             "seed": "unknown" if model.card.seed is None else str(model.card.seed),
@@ -185,7 +214,16 @@ def run(config: StudyConfig) -> dict[str, Any]:
         }
         for spec, slug in folders.items():
             folder = StudyFolder(config.out).tables(**identity, data=slug)
-            _evaluate(model, conditions, spec, datasets[spec], folder, config=config, identity=identity)
+            _evaluate(
+                model,
+                conditions,
+                spec,
+                datasets[spec],
+                folder,
+                config=config,
+                identity=identity,
+                unavailable=unavailable,
+            )
             written.append(str(folder))
     return {"tables": written}
 
@@ -199,6 +237,7 @@ def _evaluate(
     *,
     config: StudyConfig,
     identity: dict[str, str],
+    unavailable: list[dict[str, str]],
 ) -> None:
     from tension_lens.passes.rewards import evaluate_conditions
 
@@ -206,7 +245,8 @@ def _evaluate(
     hashes = {"weights_sha256": model.weights_sha256, "data_sha256": dataset.sha256}
     paths = {condition: StudyFolder.table(folder, condition.label) for condition in conditions}
     whole = all(path.is_file() for path in paths.values())
-    if whole and is_finished(folder / RUN_FILE, resolved=asked, **hashes):
+    left_out = {"unavailable": unavailable}
+    if whole and is_finished(folder / RUN_FILE, resolved=asked, results=left_out, **hashes):
         tell(f"{folder}: finished before, reused")
         return
     (folder / RUN_FILE).unlink(missing_ok=True)
@@ -218,7 +258,8 @@ def _evaluate(
         about = {**identity, "data": dataset.spec, **condition.metadata(), **hashes}
         items.save(paths[condition], about)
     given = {**plain(config), "model": model.name, "data": spec, "dtype": "float32"}
-    more: dict[str, Any] = {"passes": len(conditions), "resolved": asked, "results": {"missing": list(dataset.missing)}}
+    results = {"missing": list(dataset.missing), **left_out}
+    more: dict[str, Any] = {"passes": len(conditions), "resolved": asked, "results": results}
     record_run(folder / RUN_FILE, "tension_lens.study", given, model, data, seconds=seconds, **more)
     tell(f"{folder}: {len(conditions)} conditions in {seconds:.0f} s")
 

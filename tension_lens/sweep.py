@@ -17,11 +17,13 @@ from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import RUN_FILE, SWEEP_FILE
 from tension_lens.artifacts.record import plain
 from tension_lens.cli import command
+from tension_lens.console import tell
 from tension_lens.constants import CHANGE_STATISTIC, INTACT, RANDOM
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, record_run, require_at_least
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
+from tension_lens.neurons.controls import ControlUnavailable
 from tension_lens.neurons.effects import accuracy_columns, paired_changes
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.selectors import SELECTORS, select_neurons
@@ -45,7 +47,7 @@ class SweepConfig(OpenConfig):
     tops: list[float] = field(default_factory=lambda: [float(top) for top in range(2, 31, 2)])
     """Shares of neurons to ablate, in percent."""
     draws: int = 3
-    """Random sets of each size."""
+    """Random sets of each size; none where a share takes half of the neurons or more."""
 
 
 def choices(
@@ -53,7 +55,8 @@ def choices(
 ) -> dict[Choice, Condition]:
     """The ablation of each (selector, share in percent, draw), in the order of the table; selected sets have draw 0.
 
-    Without `statistics` the selectors are those of DEFAULT_STATISTICS that the scores hold.
+    Without `statistics` the selectors are those of DEFAULT_STATISTICS that the scores hold. The random sets of a share
+    have the size of the first selector's set and none of its neurons; where there are none, a line on stderr says so.
     """
     names = statistics or [name for name in DEFAULT_STATISTICS if name in scores.statistics]
     for name in names:
@@ -70,7 +73,11 @@ def choices(
     }
     found = {(name, top, 0): ablation(neurons) for (name, top), neurons in sets.items()}
     for top in tops:
-        controls = random_controls(sets[names[0], top], draws)
+        try:
+            controls = random_controls(sets[names[0], top], draws, weights_sha256=scores.metadata.get("weights_sha256"))
+        except ControlUnavailable as error:
+            tell(f"note: no random sets of {top:g} %: {error}")
+            continue
         found.update({(RANDOM, top, draw): control for draw, control in enumerate(controls)})
     return found
 

@@ -100,8 +100,8 @@ def run(config: VariantsConfig) -> dict[str, Any]:
         tell("note: sites are not compared without --gate-scores; make them with tension_lens.score --site gate")
     sets = variant_sets(scores, gate, gated, config.top)
     conditions = {INTACT: intact(), **{name: ablation(neurons) for name, neurons in sets.items()}}
-    for draw, control in enumerate(random_controls(sets[TOOLKIT], config.draws)):
-        conditions[f"{RANDOM}-{draw}"] = control
+    controls = random_controls(sets[TOOLKIT], config.draws, weights_sha256=model.weights_sha256)
+    conditions |= {f"{RANDOM}-{draw}": control for draw, control in enumerate(controls)}
     started = time.perf_counter()
     tables = evaluate_conditions(model, data, list(conditions.values()), token_budget=config.token_budget)
     seconds = time.perf_counter() - started

@@ -11,14 +11,15 @@ UNIFORM_0, UNIFORM_1, LAYER_0 = (
 
 
 def write_study(folder, cells, data=DATA):
-    """Tables by (backbone, seed, objective, condition); each set has 4 neurons, one of them in its controls."""
+    """Tables by (backbone, seed, objective, condition); each set has 4 neurons."""
     groups = {}
     for (backbone, seed, objective, condition), table in cells.items():
         identity = {"backbone": backbone, "seed": str(seed), "objective": objective, "data": data}
-        counts = {"neurons": "4", "shared_with_set": "1" if condition.is_control else ""}
         hashes = {"weights_sha256": f"{backbone}-{seed}-{objective}", "data_sha256": data}
         target = folder / f"{backbone}-{seed}" / objective / data.replace(":", "-")
-        table.save(target / f"{condition.label}.parquet", {**identity, **condition.metadata(), **counts, **hashes})
+        table.save(
+            target / f"{condition.label}.parquet", {**identity, **condition.metadata(), "neurons": "4", **hashes}
+        )
         groups.setdefault(target, {})[condition.label] = ""
     for target, conditions in groups.items():
         write_json(target / "run.json", {"resolved": {"conditions": conditions}, "results": {"missing": []}})

@@ -98,11 +98,12 @@ def inside(
     return result
 
 
-def ablated_set(run: Run, question: Question, shape: tuple[int, int]) -> NeuronSet:
-    """The neurons to ablate in networks of a shape.
+def ablated_set(run: Run, question: Question, shape: tuple[int, int], weights_sha256: str) -> NeuronSet:
+    """The neurons to ablate in the model with these weights, a network of this shape.
 
     Raises:
-        RequestError: if the neuron or set does not exist, nothing is selected, or the result is empty.
+        RequestError: if the neuron or set does not exist, nothing is selected, the result is empty, or the set has no
+            random control.
     """
     if question.off == "neuron":
         name = f"neuron {question.layer}/{question.neuron}"
@@ -118,7 +119,7 @@ def ablated_set(run: Run, question: Question, shape: tuple[int, int]) -> NeuronS
         mask[[bucket_of(layer, found.n_layers) != question.bucket for layer in range(found.n_layers)]] = False
         found = NeuronSet.from_mask(f"{found.name}, {question.bucket} layers", found.site, mask)
     elif question.off == "random":
-        found = control_set(found, "uniform", question.draw)
+        found = control_set(found, "uniform", question.draw, weights_sha256=weights_sha256)
         found = found.renamed(f"random control of {question.set}, draw {question.draw}")
     if not len(found):
         raise RequestError(f"{found.name} has no neurons: there is nothing to ablate")

@@ -5,7 +5,7 @@ whether it is correct, and its margin.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from analysis.results.scores import score_rows
-from tension_lens.artifacts.layout import StudyFolder
+from tension_lens.artifacts.layout import RUN_FILE, StudyFolder
+from tension_lens.artifacts.record import RunRecord
 from tension_lens.constants import OBJECTIVES, SIDES
 from tension_lens.errors import RequestError
 from tension_lens.metrics.distributions import score_shift
@@ -21,7 +22,7 @@ from tension_lens.metrics.item_table import ItemTable, read_metadata
 from tension_lens.neurons.conditions import Condition
 
 IDENTITY = ("backbone", "seed", "objective")
-ABOUT = ("condition", "set", "ablation", "control", "draw", "neurons", "shared_with_set")
+ABOUT = ("condition", "set", "ablation", "control", "draw", "neurons")
 Group = tuple[str, str, str, str]
 """Backbone, seed, objective, data."""
 CellKey = tuple[str, str, str, str, Condition]
@@ -49,8 +50,6 @@ class Cell:
     condition: Condition
     neurons: int
     """Number of ablated neurons."""
-    shared_with_set: str
-    """For a control: how many of its neurons are in its set."""
     right: Bool[np.ndarray, " item"]
     """min(chosen rewards) > max(rejected rewards)."""
     margin: Float[np.ndarray, " item"]
@@ -64,8 +63,7 @@ class Cell:
     def labels(self) -> dict[str, Any]:
         """The first columns of a row about this cell: the model, the data and the condition."""
         model = {name: getattr(self, name) for name in (*IDENTITY, "data")}
-        ablated = {"neurons": self.neurons, "shared_with_set": self.shared_with_set}
-        return {**model, **self.condition.columns(), **ablated}
+        return {**model, **self.condition.columns(), "neurons": self.neurons}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +79,7 @@ class Study:
     """The distribution of rewards, a row for each model, condition, data, side and time (`before` or `after` the
     ablation). `edges` and `density` are the arrays of a histogram, with the same edges before and after."""
     gaps: list[dict[str, str]]
-    """Missing cells of the grid, a row for each with the reason."""
+    """Missing cells of the grid and controls that a set cannot have, a row for each with the reason."""
 
     def groups(self) -> dict[Group, dict[Condition, Cell]]:
         """Cells by condition, for each backbone, seed, objective and data."""
@@ -116,7 +114,7 @@ def read_study(*studies: Path) -> Study:
                 cells[(*cell.model, data, cell.condition)] = cell
             distributions += _distributions(by_condition)
         scores += _scores(tables)
-    return Study(cells, items, scores, distributions, list(_gaps(cells, list(items))))
+    return Study(cells, items, scores, distributions, list(_gaps(cells, list(items), _unavailable(finished))))
 
 
 def _by_model(finished: list[list[Path]]) -> list[list[Path]]:
@@ -169,7 +167,7 @@ def _tables_of_one_model(paths: list[Path]) -> dict[str, dict[Condition, ItemTab
 def _cell(table: ItemTable) -> Cell:
     about = table.metadata
     return Cell(
-        **{name: about[name] for name in (*IDENTITY, "data", "shared_with_set")},
+        **{name: about[name] for name in (*IDENTITY, "data")},
         condition=Condition.of(about),
         neurons=int(about["neurons"]),
         right=table.right,
@@ -215,17 +213,40 @@ def _distributions(by_condition: dict[Condition, ItemTable]) -> Iterator[dict[st
                 yield {**about, "edges": shift.edges, "density": one.density}
 
 
-def _gaps(cells: dict[CellKey, Cell], data: list[str]) -> Iterator[dict[str, str]]:
-    """The cells that are missing from the grid of every model, data spec and condition of an objective."""
+def _unavailable(finished: list[list[Path]]) -> dict[Group, dict[Condition, str]]:
+    """Why a set has no control of a kind, by the control without its draw; from the run record of each folder."""
+    found: dict[Group, dict[Condition, str]] = {}
+    for paths in finished:
+        for path in paths[:1]:
+            about = _labels(read_metadata(path), path)
+            group = (about["backbone"], about["seed"], about["objective"], about["data"])
+            for one in RunRecord.load(path.parent / RUN_FILE).results.get("unavailable", ()):
+                control = Condition(one["set"], one["ablation"], one["control"])
+                found.setdefault(group, {})[control] = one["why"]
+    return found
+
+
+def _gaps(
+    cells: dict[CellKey, Cell], data: list[str], unavailable: dict[Group, dict[Condition, str]]
+) -> Iterator[dict[str, str]]:
+    """The cells that are missing from the grid of every model, data spec and condition of an objective.
+
+    A kind of control that a set cannot have is one row without a draw, with its reason, whether or not another model
+    has such controls.
+    """
     models = sorted({(backbone, seed) for backbone, seed, *_ in cells})
     for backbone, seed, objective in ((*model, objective) for model in models for objective in OBJECTIVES):
         wanted = dict.fromkeys(condition for _, _, one, _, condition in cells if one == objective)
         have = {key[3:] for key in cells if key[:3] == (backbone, seed, objective)}
         for spec in data:
-            missing = [condition.label for condition in wanted if (spec, condition) not in have]
-            why = "no table of this condition"
+            reasons = unavailable.get((backbone, seed, objective, spec), {})
+            missing = [condition for condition in wanted if (spec, condition) not in have]
             if len(missing) == len(wanted):
-                missing, why = ["every"], "no table of this data" if have else "no model of this objective"
+                rows = {"every": "no table of this data" if have else "no model of this objective"}
+            else:
+                unknown = (condition.label for condition in missing if replace(condition, draw=None) not in reasons)
+                rows = dict.fromkeys(unknown, "no table of this condition")
+                rows |= {f"{one.of_set.label}.{one.control}": why for one, why in reasons.items()}
             about = {"backbone": backbone, "seed": seed, "objective": objective, "data": spec}
-            for condition in missing:
+            for condition, why in rows.items():
                 yield {**about, "condition": condition, "why": why}

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from tension_lens.constants import ABLATIONS, BASELINE, require_one_of
 from tension_lens.errors import RequestError
-from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.controls import control_set, subset_of
 from tension_lens.neurons.sets import NeuronSet
 
 
@@ -21,9 +21,10 @@ class Condition:
     ablation: str = ""
     """`zero` or `mean`; empty for the intact model."""
     control: str = ""
-    """How a random control is matched to its set (`uniform`, `layer`, `activation`); empty for the set itself."""
+    """How a random control is matched to its set (`uniform`, `layer`, `activation`), or the name of the set from which
+    it is drawn; empty for the set itself."""
     draw: int | None = None
-    """Seed of a random control."""
+    """Number of a random control."""
     neurons: NeuronSet | None = field(default=None, compare=False)
     """The neurons that are ablated; None for the intact model."""
     means: Float[np.ndarray, "layer neuron"] | None = field(default=None, compare=False, repr=False)
@@ -72,12 +73,7 @@ class Condition:
 
     def metadata(self) -> dict[str, str]:
         """What an item table's file says of its condition."""
-        shared = "" if not self.control or self.neurons is None else str(self.neurons.origin["shared_with_set"])
-        return {
-            **self.columns(),
-            "neurons": str(0 if self.neurons is None else len(self.neurons)),
-            "shared_with_set": shared,
-        }
+        return {**self.columns(), "neurons": str(0 if self.neurons is None else len(self.neurons))}
 
 
 def intact() -> Condition:
@@ -113,21 +109,50 @@ def random_controls(
     ablation: str = "zero",
     activation: Float[np.ndarray, "layer neuron"] | None = None,
     means: Float[np.ndarray, "layer neuron"] | None = None,
+    weights_sha256: str | None = None,
 ) -> list[Condition]:
     """The model with random sets of the size of a neuron set ablated, one condition for each draw.
 
+    A control shares no neuron with its set.
+
     Args:
         neurons: the set to compare with.
-        draws: how many controls; their seeds are 0, 1, …
+        draws: how many controls; they are numbered 0, 1, …
         kind: `uniform`, or as many neurons in each `layer` or in each bin of `activation` as the set has.
         ablation: `zero` or `mean`.
         activation: importance that bins neurons, for kind `activation`.
         means: each neuron's mean, for `mean`.
+        weights_sha256: hash of the ablated model's weights, so that models get different controls. Default: that in
+            the set's origin, if it has one.
 
     Raises:
         RequestError: as `ablation` and `control_set` do.
     """
-    return [
-        Condition(neurons.name, ablation, kind, draw, control_set(neurons, kind, draw, activation), means)
-        for draw in range(draws)
-    ]
+    weights = _weights(neurons, weights_sha256)
+    drawn = (control_set(neurons, kind, draw, activation, weights_sha256=weights) for draw in range(draws))
+    return [Condition(neurons.name, ablation, kind, draw, one, means) for draw, one in enumerate(drawn)]
+
+
+def subset_controls(
+    neurons: NeuronSet,
+    pool: NeuronSet,
+    draws: int = 1,
+    *,
+    ablation: str = "zero",
+    means: Float[np.ndarray, "layer neuron"] | None = None,
+    weights_sha256: str | None = None,
+) -> list[Condition]:
+    """The model with random subsets of a larger set ablated, each of the size of a neuron set, to compare the two.
+
+    The conditions are controls of `neurons` of the kind `pool.name`; arguments are those of `random_controls`.
+
+    Raises:
+        RequestError: as `ablation` and `subset_of` do.
+    """
+    weights = _weights(neurons, weights_sha256)
+    drawn = (subset_of(pool, neurons, draw, weights_sha256=weights) for draw in range(draws))
+    return [Condition(neurons.name, ablation, pool.name, draw, one, means) for draw, one in enumerate(drawn)]
+
+
+def _weights(neurons: NeuronSet, weights_sha256: str | None) -> str:
+    return str(neurons.origin.get("weights_sha256", "")) if weights_sha256 is None else weights_sha256

@@ -1,4 +1,8 @@
-"""Random neuron sets of the size of a given set, optionally matched to it by layer or by activation."""
+"""Random neuron sets to compare a set with: of its size, and without any of its neurons."""
+
+import hashlib
+import json
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,6 +13,10 @@ from tension_lens.neurons.sets import NeuronSet
 
 ACTIVATION_BINS = 20
 """Bins of equally many neurons; an activation-matched control has as many neurons in each bin as its set."""
+
+
+class ControlUnavailable(RequestError):  # noqa: N818 - the name says what callers handle
+    """A set has no random control of a kind: too few neurons to draw from, or only one way to draw them."""
 
 
 def strata(
@@ -38,22 +46,139 @@ def strata(
 
 
 def control_set(
-    like: NeuronSet, kind: str, draw: int, activation: Float[np.ndarray, "layer neuron"] | None = None
+    like: NeuronSet,
+    kind: str,
+    draw: int,
+    activation: Float[np.ndarray, "layer neuron"] | None = None,
+    *,
+    weights_sha256: str = "",
 ) -> NeuronSet:
-    """Neurons drawn without replacement, from every stratum as many as `like` has there; `draw` is the seed.
+    """Neurons outside `like`, drawn without replacement, from every stratum as many as `like` has there.
 
-    Neurons of `like` may be drawn too; `origin` records how many. Where a set fills a stratum (the top 10 % by
-    activation fill two bins of twenty), its control can only hold the same neurons.
+    The seed is a hash of `weights_sha256`, the site, shape and neurons of `like`, `kind` and `draw`.
+
+    Args:
+        like: the set that the control is for.
+        kind: `uniform`, `layer` or `activation`, see `strata`.
+        draw: number of the control; another number gives another one.
+        activation: each neuron's activation, for kind `activation`.
+        weights_sha256: hash of the weights of the model in which the control is ablated.
 
     Raises:
+        ControlUnavailable: if a stratum has fewer neurons outside the set than in it, or if only one control is
+            possible, since all draws would then be the same; so for an empty set.
         RequestError: as `strata`.
     """
+    pools = _pools(like, kind, activation)
+    return _drawn(like, pools, kind, draw, weights_sha256, seeded_by=[kind])
+
+
+def subset_of(pool: NeuronSet, like: NeuronSet, draw: int, *, weights_sha256: str = "") -> NeuronSet:
+    """len(like) neurons drawn from `pool` without replacement, to compare two sets at the same size.
+
+    The seed is a hash of `weights_sha256`, the sites, shapes and neurons of both sets, and `draw`.
+
+    Raises:
+        ControlUnavailable: if `pool` is not larger than `like`, if they share a neuron, or if `like` is empty.
+        RequestError: if the sets belong to different networks or sites.
+    """
+    pools = _pool_of_set(pool, like)
+    return _drawn(like, pools, pool.name, draw, weights_sha256, seeded_by=_content(pool))
+
+
+def null_spread(like: NeuronSet, kind: str, activation: Float[np.ndarray, "layer neuron"] | None = None) -> float:
+    """How much more a random set would vary around its controls than they vary among themselves.
+
+    sqrt(Σ_s k_s·N_s/(N_s − k_s) / Σ_s k_s·(N_s − 2·k_s)/(N_s − k_s)) over the strata s that the set touches, for k_s
+    of the N_s neurons of a stratum. It is the standard deviation of f(S) − E[f(D) | S] divided by that of f(D) given S,
+    if the set S is itself a random draw, D is its control, and the effect f is a sum over neurons of effects with equal
+    variance σ² in all strata. In one stratum f(S) − E[f(D) | S] = f(S)·N/(N − k) + const., with variance σ²·k·N/(N − k)
+    since Var f(S) = σ²·k·(N − k)/N; and D is k of the other N − k neurons, so Var(f(D) | S) = σ²·k·(N − 2k)/(N − k).
+
+    Raises:
+        RequestError: as `control_set`.
+    """
+    return _spread(_pools(like, kind, activation))
+
+
+def subset_spread(pool: NeuronSet, like: NeuronSet) -> float:
+    """`null_spread` for the controls of `subset_of`: sqrt((n + k)/(n − k)) for n = len(pool), k = len(like).
+
+    The set and its pool are then a random division of n + k neurons.
+
+    Raises:
+        RequestError: as `subset_of`.
+    """
+    return _spread(_pool_of_set(pool, like))
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What a control draws from one stratum."""
+
+    name: str
+    size: int
+    """Number of neurons to draw."""
+    flat: Int[np.ndarray, " neuron"]
+    """The neurons to draw from, none of them in the set."""
+
+
+def _pools(like: NeuronSet, kind: str, activation: Float[np.ndarray, "layer neuron"] | None) -> list[_Pool]:
+    """What a control draws from each stratum that the set touches."""
     stratum = strata(kind, like.shape, activation).reshape(-1)
-    random = np.random.default_rng(draw)
-    drawn = []
-    for number, size in zip(*np.unique(stratum[like.flat], return_counts=True), strict=True):
-        drawn.append(random.choice(np.flatnonzero(stratum == number), size=size, replace=False))
-    picked = np.concatenate(drawn) if drawn else like.flat
-    shared = int(np.isin(picked, like.flat).sum())
-    origin = {"control_of": like.name, "control": kind, "draw": draw, "shared_with_set": shared}
-    return NeuronSet(f"{kind}-{draw}", like.site, *like.shape, np.sort(picked), origin)
+    others = ~like.mask().reshape(-1)
+    names = {"uniform": "the network", "layer": "layer {}", "activation": "activation bin {}"}
+    found = [
+        _Pool(names[kind].format(number), int(size), np.flatnonzero(others & (stratum == number)))
+        for number, size in zip(*np.unique(stratum[like.flat], return_counts=True), strict=True)
+    ]
+    return _require_choice(found, like, kind)
+
+
+def _pool_of_set(pool: NeuronSet, like: NeuronSet) -> list[_Pool]:
+    """What a subset of `pool` is drawn from."""
+    if shared := len(pool & like):
+        raise ControlUnavailable(
+            f"set {like.name!r} has no control of kind {pool.name!r}: the two sets must share no neuron, found {shared}"
+        )
+    return _require_choice([_Pool(f"set {pool.name!r}", len(like), pool.flat)], like, pool.name)
+
+
+def _require_choice(pools: list[_Pool], like: NeuronSet, kind: str) -> list[_Pool]:
+    if not len(like):
+        raise ControlUnavailable(f"set {like.name!r} has no control of kind {kind!r}: it must have neurons, found 0")
+    for pool in pools:
+        if len(pool.flat) < pool.size:
+            raise ControlUnavailable(
+                f"set {like.name!r} has no control of kind {kind!r}: {pool.name} must hold at least {pool.size:,} "
+                f"neurons outside the set, found {len(pool.flat):,}"
+            )
+    if all(len(pool.flat) == pool.size for pool in pools):
+        where = ", ".join(pool.name for pool in pools)
+        raise ControlUnavailable(
+            f"set {like.name!r} has no random control of kind {kind!r}: {where} must hold more than {len(like):,} "
+            f"neurons outside the set, found {sum(len(pool.flat) for pool in pools):,}; all draws would be the same"
+        )
+    return pools
+
+
+def _drawn(
+    like: NeuronSet, pools: list[_Pool], control: str, draw: int, weights_sha256: str, *, seeded_by: list[object]
+) -> NeuronSet:
+    seed = hashlib.sha256(json.dumps([weights_sha256, _content(like), seeded_by, draw]).encode()).hexdigest()
+    random = np.random.default_rng(int(seed, 16))
+    flat = np.concatenate([random.choice(pool.flat, size=pool.size, replace=False) for pool in pools])
+    origin = {"control_of": like.name, "control": control, "draw": draw, "weights_sha256": weights_sha256}
+    return NeuronSet(f"{control}-{draw}", like.site, *like.shape, np.sort(flat), origin)
+
+
+def _content(neurons: NeuronSet) -> list[object]:
+    """What tells sets apart, whatever their names."""
+    return [neurons.site, neurons.shape, neurons.flat.tolist()]
+
+
+def _spread(pools: list[_Pool]) -> float:
+    taken = np.array([pool.size for pool in pools])
+    others = np.array([len(pool.flat) for pool in pools])
+    # With N = taken + others.
+    return float(np.sqrt((taken * (taken + others) / others).sum() / (taken * (others - taken) / others).sum()))

@@ -46,7 +46,7 @@ def ablation_panel(asked: Asked) -> list[Any]:
         with asked.models() as models:
             try:
                 model = models.get(run.model(name))
-                neurons = ablated_set(run, question, (model.n_layers, model.d_mlp))
+                neurons = ablated_set(run, question, (model.n_layers, model.d_mlp), model.weights_sha256)
                 rewards[name] = _rewards(asked, name, model, pair.comparison, [neurons])
             except RequestError as error:
                 problems[name] = str(error)

@@ -1,5 +1,7 @@
 """Conditions are told apart by their fields, and are compared with the intact model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from parts_items import of_credits
@@ -8,8 +10,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import accuracy_of
 from tension_lens.metrics.paired import tango_interval
-from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
-from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls, subset_controls
+from tension_lens.neurons.controls import control_set, subset_of
 from tension_lens.neurons.effects import compare
 from tension_lens.neurons.sets import NeuronSet
 
@@ -35,8 +37,24 @@ def test_labels_and_metadata_name_what_is_ablated():
         "control": "layer",
         "draw": "1",
         "neurons": "3",
-        "shared_with_set": str(len(control & OWN)),
     }
+
+
+def test_controls_are_seeded_by_the_weights_given_or_by_those_of_the_origin():
+    of_model = replace(OWN, origin={"weights_sha256": "ab"})
+    for neurons, weights, seeded in ((OWN, None, ""), (of_model, None, "ab"), (of_model, "cd", "cd")):
+        (found,) = random_controls(neurons, weights_sha256=weights)
+        assert found.neurons == control_set(OWN, "uniform", 0, weights_sha256=seeded)
+    drawn = {one: control_set(OWN, "uniform", 0, weights_sha256=one) for one in ("", "ab", "cd")}
+    assert len(set(drawn.values())) == 3
+
+
+def test_subsets_of_another_set_are_controls_of_its_name():
+    pool = NeuronSet.of("shared", "post", SHAPE, [(1, index) for index in range(20)])
+    found = subset_controls(OWN, pool, 2, ablation="mean", means=MEANS, weights_sha256="ab")
+    assert found == [Condition("own", "mean", "shared", draw) for draw in (0, 1)]
+    assert [one.label for one in found] == ["own.mean.shared-0", "own.mean.shared-1"]
+    assert [one.neurons for one in found] == [subset_of(pool, OWN, draw, weights_sha256="ab") for draw in (0, 1)]
 
 
 def test_neurons_and_means_do_not_identify_a_condition():

@@ -1,5 +1,6 @@
-"""Random controls have the size of the set they control and match what they claim to match."""
+"""Random controls have the size of their set and none of its neurons, and match what they claim to match."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -10,8 +11,15 @@ from parts import neuron_pairs
 
 from tension_lens.constants import CONTROLS
 from tension_lens.errors import RequestError
-from tension_lens.neurons.controls import ACTIVATION_BINS, control_set, strata
-from tension_lens.neurons.depth import layer_counts
+from tension_lens.neurons.controls import (
+    ACTIVATION_BINS,
+    ControlUnavailable,
+    control_set,
+    null_spread,
+    strata,
+    subset_of,
+    subset_spread,
+)
 from tension_lens.neurons.sets import NeuronSet, top_percent
 
 SHAPE = (4, 50)
@@ -28,42 +36,54 @@ def bin_by_hand(neuron):
     return int((ACTIVATION[neuron] > ACTIVATION).sum()) // 10
 
 
-some = st.lists(st.sampled_from(EVERY), unique=True)
+STRATUM = {"uniform": lambda neuron: 0, "layer": lambda neuron: neuron[0], "activation": bin_by_hand}
+FULL = {kind: Counter(map(stratum, EVERY)) for kind, stratum in STRATUM.items()}
 
 
-@settings(deadline=None)
-@given(some, st.sampled_from(CONTROLS), st.integers(0, 2**32 - 1))
-def test_a_control_has_the_size_and_network_of_the_set_and_comes_back_with_its_draw(neurons, kind, draw):
-    like = made(neurons, site="gate")
+@st.composite
+def neuron_lists(draw):
+    """Few neurons anywhere, a part of each layer, or a part of each bin; of none to all."""
+    by = draw(st.sampled_from(["anywhere", "layer", "activation"]))
+    if by == "anywhere":
+        return draw(st.lists(st.sampled_from(EVERY), unique=True, max_size=len(EVERY)))
+    groups = {}
+    for neuron in EVERY:
+        groups.setdefault(STRATUM[by](neuron), []).append(neuron)
+    shares = st.sampled_from([0.0, 0.2, 0.4, 0.5, 0.6, 1.0])
+    limit = draw(shares)
+    return [one for group in groups.values() for one in group[: int(len(group) * min(limit, draw(shares)))]]
+
+
+@settings(deadline=None, max_examples=300)
+@given(neuron_lists(), st.sampled_from(CONTROLS), st.integers(0, 2**32 - 1))
+def test_a_control_matches_its_set_in_every_stratum_and_has_none_of_its_neurons_or_does_not_exist(neurons, kind, draw):
+    like, inside = made(neurons, site="gate"), Counter(map(STRATUM[kind], neurons))
+    outside = {stratum: FULL[kind][stratum] - taken for stratum, taken in inside.items()}
+    ways = math.prod(math.comb(outside[stratum], taken) for stratum, taken in inside.items())
+    if ways < 2:
+        with pytest.raises(ControlUnavailable, match=f"'helpful' has no (random )?control of kind '{kind}'"):
+            control_set(like, kind, draw, ACTIVATION)
+        with pytest.raises(ControlUnavailable):
+            null_spread(like, kind, ACTIVATION)
+        return
     control = control_set(like, kind, draw, ACTIVATION)
+    drawn = neuron_pairs(control)
+    assert not set(drawn) & set(neurons)
+    assert Counter(map(STRATUM[kind], drawn)) == inside
     assert (len(control), control.shape, control.site) == (len(neurons), SHAPE, "gate")
-    assert set(neuron_pairs(control)) <= set(EVERY)
     assert control == control_set(like, kind, draw, ACTIVATION)
-    assert control.origin["shared_with_set"] == len(set(neuron_pairs(control)) & set(neurons))
-
-
-@settings(deadline=None)
-@given(some, st.integers(0, 100))
-def test_a_layer_matched_control_has_as_many_neurons_in_each_layer(neurons, draw):
-    like = made(neurons)
-    assert (layer_counts(control_set(like, "layer", draw)) == layer_counts(like)).all()
-
-
-@settings(deadline=None)
-@given(some, st.integers(0, 100))
-def test_an_activation_matched_control_fills_the_bins_of_activation_alike(neurons, draw):
-    control = control_set(made(neurons), "activation", draw, ACTIVATION)
-    assert Counter(map(bin_by_hand, neuron_pairs(control))) == Counter(map(bin_by_hand, neurons))
+    assert null_spread(like, kind, ACTIVATION) > 1
 
 
 def test_each_kind_matches_what_it_names_and_not_the_rest():
     # Layer 0 alone, of any activation: a uniform control leaves the layer, a layer-matched one does not.
-    in_one_layer = made([(0, index) for index in range(0, 50, 2)])
+    in_one_layer = made([(0, index) for index in range(0, 50, 3)])
     assert set(dict(neuron_pairs(control_set(in_one_layer, "layer", 1)))) == {0}
     assert len(control_set(in_one_layer, "uniform", 1).by_layer()) == 4
     assert len(control_set(in_one_layer, "activation", 1, ACTIVATION).by_layer()) == 4
-    # Every other neuron of the loudest fifth: uniform controls are much quieter, activation-matched ones are not.
-    loudest = neuron_pairs(top_percent(ACTIVATION, 20.0, "loud", "post"))[::2]
+    # Every third neuron of the loudest fifth: uniform controls are much quieter, activation-matched ones are not.
+    places = np.argsort(-ACTIVATION, axis=None)[:40:3]
+    loudest = [divmod(int(place), SHAPE[1]) for place in places]
     total = sum(ACTIVATION[one] for one in loudest)
     matched = [control_set(made(loudest), "activation", draw, ACTIVATION) for draw in range(20)]
     uniform = [control_set(made(loudest), "uniform", draw) for draw in range(20)]
@@ -73,31 +93,75 @@ def test_each_kind_matches_what_it_names_and_not_the_rest():
     assert sums[1] < 0.6 * total
 
 
-def test_a_set_that_fills_its_bins_leaves_its_control_no_choice():
-    loudest = top_percent(ACTIVATION, 10.0, "loud", "post")
-    control = control_set(loudest, "activation", 3, ACTIVATION)
-    assert control == loudest.renamed("activation-3")
-    assert control.origin["shared_with_set"] == 20
+LOUDEST = neuron_pairs(top_percent(ACTIVATION, 10.0, "loud", "post"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "neurons", "message"),
+    [
+        ("activation", LOUDEST, "activation bin 18 must hold at least 10 neurons outside the set, found 0"),
+        ("layer", [(2, i) for i in range(26)], "layer 2 must hold at least 26 neurons outside the set, found 24"),
+        ("uniform", EVERY[:101], "the network must hold at least 101 neurons outside the set, found 99"),
+        ("uniform", EVERY, "at least 200 neurons outside the set, found 0"),
+        ("uniform", EVERY[::2], "the network must hold more than 100 neurons .*, found 100; all draws would be the"),
+        ("layer", EVERY[25:75], "layer 0, layer 1 must hold more than 50 neurons outside the set, found 50"),
+        ("uniform", [], "must have neurons, found 0"),
+    ],
+)
+def test_a_missing_control_says_where_it_lacks_neurons(kind, neurons, message):
+    with pytest.raises(ControlUnavailable, match=rf"set 'helpful' has no .*kind '{kind}': .*{message}"):
+        control_set(made(neurons), kind, 0, ACTIVATION)
+
+
+def test_half_of_one_layer_leaves_a_choice_if_another_layer_does():
+    like = made([*EVERY[:25], *EVERY[50:60]])
+    drawn = [set(neuron_pairs(control_set(like, "layer", draw))) for draw in range(5)]
+    assert all(set(EVERY[25:50]) < one for one in drawn)
+    assert len({frozenset(one) for one in drawn}) == 5
 
 
 def test_different_draws_differ_and_say_so():
-    like = made([(0, i) for i in range(40)])
-    for kind in CONTROLS:
-        assert len({neuron_pairs(control_set(like, kind, draw, ACTIVATION)) for draw in range(10)}) == 10
-    control = control_set(like, "layer", 3)
+    like = made([(0, i) for i in range(15)])
+    quiet = made(neuron_pairs(top_percent(-ACTIVATION, 40.0, "quiet", "post"))[::3])
+    for kind, one in (("uniform", like), ("layer", like), ("activation", quiet)):
+        assert len({neuron_pairs(control_set(one, kind, draw, ACTIVATION)) for draw in range(10)}) == 10
+    control = control_set(like, "layer", 3, weights_sha256="ab")
     assert control.name == "layer-3"
-    assert {"control_of": "helpful", "control": "layer", "draw": 3}.items() <= control.origin.items()
+    assert control.origin == {"control_of": "helpful", "control": "layer", "draw": 3, "weights_sha256": "ab"}
 
 
-def test_uniform_controls_are_spread_evenly_over_layers_and_neurons():
+def test_sets_models_and_kinds_have_controls_of_their_own():
+    def drawn(neurons=EVERY[:20], kind="uniform", draw=0, weights="ab", **about):
+        return set(neuron_pairs(control_set(made(neurons, **about), kind, draw, weights_sha256=weights)))
+
+    first = drawn()
+    assert first == drawn(name="another name")
+    # The same random numbers would take the same 20 of 180 neurons but for the one neuron that the sets exchange;
+    # independent draws share 20 · 20 / 180 = 2.2.
+    others = [
+        drawn([*EVERY[:19], EVERY[20]]),
+        drawn(weights="cd"),
+        drawn(weights=""),
+        drawn(draw=1),
+        drawn(site="gate"),
+    ]
+    assert max(len(first & other) for other in others) < 10
+    # With one layer both kinds draw from the same neurons.
+    flat = NeuronSet.of("flat", "post", (1, 200), [(0, i) for i in range(20)])
+    uniform, layer = (set(neuron_pairs(control_set(flat, kind, 0))) for kind in ("uniform", "layer"))
+    assert len(uniform & layer) < 10
+
+
+def test_uniform_controls_are_spread_evenly_over_the_other_neurons():
     like = made([(0, i) for i in range(40)])
     drawn = np.zeros(SHAPE)
     for draw in range(200):
         for neuron in neuron_pairs(control_set(like, "uniform", draw)):
             drawn[neuron] += 1
-    # 8,000 draws: 2,000 a layer with a standard deviation of 35, 40 a neuron with one of 5.7.
-    assert np.abs(drawn.sum(1) - 2000).max() < 5 * 35
-    assert np.abs(drawn - 40).max() < 5 * 5.7
+    assert not drawn[0, :40].any()
+    # 8,000 draws from 160 neurons: 2,500 from layers 1 to 3 with a standard deviation of 36, 50 a neuron with 6.1.
+    assert np.abs(drawn[1:].sum(1) - 2500).max() < 5 * 36
+    assert np.abs(drawn.reshape(-1)[40:] - 50).max() < 5 * 6.1
 
 
 def test_bins_are_filled_equally_and_equal_activations_go_by_place():
@@ -116,5 +180,98 @@ def test_bins_are_filled_equally_and_equal_activations_go_by_place():
     ],
 )
 def test_what_cannot_be_matched_is_refused(kind, activation, message):
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(RequestError, match=message) as refused:
         control_set(made(EVERY[:3]), kind, 0, activation)
+    assert not isinstance(refused.value, ControlUnavailable)
+
+
+def test_a_subset_is_drawn_from_the_larger_set_and_seeded_by_both():
+    pool, like = made(EVERY[50:100], "shared"), made(EVERY[:20])
+    drawn = [subset_of(pool, like, draw, weights_sha256="ab") for draw in range(10)]
+    assert all(len(one) == 20 and set(neuron_pairs(one)) < set(EVERY[50:100]) for one in drawn)
+    assert len(set(map(neuron_pairs, drawn))) == 10
+    assert drawn[3] == subset_of(pool, like, 3, weights_sha256="ab")
+    assert drawn[3].name == "shared-3"
+    assert drawn[3].origin == {"control_of": "helpful", "control": "shared", "draw": 3, "weights_sha256": "ab"}
+    # Independent draws share 20 · 20 / 50 = 8 neurons with a standard deviation of 1.7.
+    others = [
+        subset_of(pool, made([*EVERY[:19], EVERY[20]]), 3, weights_sha256="ab"),
+        subset_of(made([*EVERY[50:99], EVERY[100]], "shared"), like, 3, weights_sha256="ab"),
+        subset_of(pool, like, 3),
+    ]
+    assert max(len(set(neuron_pairs(one)) & set(neuron_pairs(drawn[3]))) for one in others) < 16
+
+
+@pytest.mark.parametrize(
+    ("pool", "neurons", "message"),
+    [
+        (EVERY[:50], EVERY[49:60], "the two sets must share no neuron, found 1"),
+        (EVERY[:10], EVERY[50:61], "set 'shared' must hold at least 11 neurons outside the set, found 10"),
+        (EVERY[:11], EVERY[50:61], "set 'shared' must hold more than 11 neurons"),
+        (EVERY[:11], [], "it must have neurons, found 0"),
+    ],
+)
+def test_a_subset_needs_a_larger_set_without_the_neurons(pool, neurons, message):
+    for what in (lambda *sets: subset_of(*sets, 0), subset_spread):
+        with pytest.raises(ControlUnavailable, match=f"set 'helpful' has no .*kind 'shared': {message}"):
+            what(made(pool, "shared"), made(neurons))
+
+
+NETWORK = (3, 40)
+RISING = np.arange(120.0).reshape(NETWORK)
+"""Activations in the order of the neurons: bins are the neurons 0 to 5, 6 to 11, …"""
+
+
+def ratio_of_deviations(divide, control_of):
+    """The standard deviation of a random set's effect over that of its control's, each from the mean of all controls.
+
+    `divide` gives random sets: the neurons of each stratum in the set, and its others. The effect of a set is the sum
+    over its neurons of effects drawn anew, 100 at a time.
+    """
+    random = np.random.default_rng(0)
+    of_set, of_control = [], []
+    for _ in range(200):
+        effect = random.normal(size=(120, 100))
+        taken, others = divide(random)
+        like = NeuronSet("s", "post", *NETWORK, np.sort(np.concatenate(taken)))
+        expected = sum(len(one) * effect[rest].mean(0) for one, rest in zip(taken, others, strict=True))
+        of_set.append(effect[like.flat].sum(0) - expected)
+        of_control.append(effect[control_of(like, others).flat].sum(0) - expected)
+    return np.std(of_set) / np.std(of_control)
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [("uniform", [30]), ("layer", [4, 12, 0]), ("activation", [2] * 10 + [1] * 5 + [0] * 5)],
+)
+def test_a_random_set_varies_around_its_controls_as_much_more_as_said(kind, counts):
+    groups = [(group, k) for group, k in zip(np.arange(120).reshape(len(counts), -1), counts, strict=True) if k]
+
+    def divide(random):
+        orders = [(random.permutation(group), k) for group, k in groups]
+        return [order[:k] for order, k in orders], [order[k:] for order, k in orders]
+
+    like = NeuronSet("s", "post", *NETWORK, np.concatenate([group[:k] for group, k in groups]))
+    found = ratio_of_deviations(divide, lambda one, _: control_set(one, kind, 0, RISING))
+    assert null_spread(like, kind, RISING) == pytest.approx(found, rel=0.03)
+    assert found > 1.3
+
+
+def test_a_random_set_varies_around_subsets_of_another_as_much_more_as_said():
+    def divide(random):
+        order = random.permutation(70)
+        return [order[:20]], [order[20:]]
+
+    def subset(like, others):
+        return subset_of(NeuronSet("pool", "post", *NETWORK, np.sort(others[0])), like, 0)
+
+    like, pool = (NeuronSet(name, "post", *NETWORK, np.arange(*ends)) for name, ends in (("s", (20,)), ("p", (20, 70))))
+    assert subset_spread(pool, like) == pytest.approx(math.sqrt(70 / 30))
+    assert subset_spread(pool, like) == pytest.approx(ratio_of_deviations(divide, subset), rel=0.03)
+
+
+def test_the_spread_by_hand():
+    # k of N in one stratum: sqrt(N / (N − 2k)).
+    assert null_spread(made(EVERY[:50]), "uniform") == pytest.approx(math.sqrt(200 / 100))
+    # Layers with 10 and 25 of 50: (10 · 50/40 + 25 · 50/25) / (10 · 30/40 + 25 · 0/25) = 62.5 / 7.5.
+    assert null_spread(made([*EVERY[:10], *EVERY[50:75]]), "layer") == pytest.approx(math.sqrt(62.5 / 7.5))

@@ -168,8 +168,8 @@ def test_a_missing_neuron_is_rejected(explorer_model, layer, neuron):
 
 
 def test_which_neurons_are_ablated(run):
-    def pairs(**fields):
-        return neuron_pairs(ablated_set(run, ask(**fields), (3, 96)))
+    def pairs(weights="", **fields):
+        return neuron_pairs(ablated_set(run, ask(**fields), (3, 96), weights))
 
     shared = neuron_pairs(run.neuron_set("shared"))
     assert pairs(off="set") == shared
@@ -179,6 +179,8 @@ def test_which_neurons_are_ablated(run):
     random = [pairs(off="random", draw=draw) for draw in (0, 0, 1)]
     assert len(random[0]) == len(shared)
     assert random[0] == random[1] != random[2]
+    assert pairs("of another model", off="random", draw=0) != random[0]
+    assert not set(random[0]) & set(shared)
     with pytest.raises(RequestError):
         pairs(off="selection")
 

@@ -1,6 +1,8 @@
 """Tables of a small study; every expected number was worked out by hand."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from analysis.results.study import read_study
 from analysis.tables import __main__ as tables
 from analysis.tables.effects import condition_table, effects, seed_table
 from analysis.tables.retention import flip_table, margin_table, retention_table
+from tension_lens.artifacts.files import write_json
 from tension_lens.errors import RequestError
 from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.sets import NeuronSet
@@ -160,6 +163,27 @@ def test_seeds_become_one_object_and_one_seed_has_no_deviation(tmp_path):
     gaps = {(gap["seed"], gap["condition"], gap["why"]) for gap in found.gaps if gap["objective"] == "mixed"}
     missing = "no table of this condition"
     assert gaps == {("0", "shared", missing), ("247", "shared", missing), ("932", "baseline", missing)}
+
+
+def test_a_control_that_a_set_cannot_have_is_a_gap_with_its_reason(tmp_path):
+    """Seed 0 has no layer-matched control and says so; seed 247 has two; seed 932 lacks them without a reason."""
+    layer_1, why = replace(LAYER_0, draw=1), "set 'shared' has no control of kind 'layer'"
+    cells = {("tiny", seed, "mixed", one): judged("1100 10") for seed in (0, 247, 932) for one in (INTACT, SHARED)}
+    cells |= {("tiny", 247, "mixed", one): judged("1100 10") for one in (LAYER_0, layer_1)}
+    folder = write_study(tmp_path, cells)
+    record = next(folder.glob("tiny-0/mixed/*/run.json"))
+    content = json.loads(record.read_text())
+    entries = [{"set": "shared", "ablation": "zero", "control": kind, "why": why} for kind in ("layer", "activation")]
+    write_json(record, {**content, "results": {"missing": [], "unavailable": entries}})
+    gaps = [
+        (gap["seed"], gap["condition"], gap["why"]) for gap in read_study(folder).gaps if gap["objective"] == "mixed"
+    ]
+    assert gaps == [
+        ("0", "shared.layer", why),
+        ("0", "shared.activation", why),
+        ("932", "shared.layer-0", "no table of this condition"),
+        ("932", "shared.layer-1", "no table of this condition"),
+    ]
 
 
 def test_shuffled_labels_leave_no_effect_after_correction(tmp_path):

@@ -146,6 +146,15 @@ def test_means_of_another_model_or_site_are_refused(checkpoints, pairs, scored, 
     assert files_in(tmp_path) == ["gate.json", "off.json"]
 
 
+def test_random_controls_of_most_neurons_do_not_exist(gpt2, tmp_path):
+    layers, neurons = SHAPE["gpt2"]
+    most = [(layer, index) for layer in range(layers) for index in range(neurons // 2 + 1)]
+    off = neuron_set(tmp_path / "most.json", most)
+    with pytest.raises(RequestError, match="no control of kind 'uniform'"):
+        evaluate.run(EvaluateConfig(**gpt2, out=tmp_path / "t.parquet", ablate=off, random=1))
+    assert files_in(tmp_path) == ["most.json"]
+
+
 @pytest.mark.parametrize("settings", [{"random": 1}, {"random": -1, "ablate": Path("set.json")}])
 def test_random_controls_need_a_set_and_a_number(settings, gpt2, tmp_path):
     with pytest.raises(RequestError, match="--random N needs --ablate"):

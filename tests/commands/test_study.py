@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from dataclasses import replace
 
@@ -17,8 +18,7 @@ from tension_lens import evaluate, score, select, study
 from tension_lens.artifacts.files import write_json
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
-from tension_lens.neurons.conditions import Condition
-from tension_lens.neurons.controls import control_set
+from tension_lens.neurons.conditions import Condition, random_controls
 from tension_lens.neurons.sets import NeuronSet
 
 N = 60
@@ -103,12 +103,49 @@ def test_tables_hold_what_evaluate_finds(runs, done, tmp_path):
         assert columns[0].nunique() > N
 
 
-def test_controls_are_the_sets_that_the_record_of_the_seed_gives(runs, done):
+def test_controls_are_seeded_by_the_ablated_models_weights(runs, done):
     own = NeuronSet.load(runs / "sets" / "mixed.json")
-    table = tables_of(done / "planted-3" / "mixed" / "pairs")["own.uniform-1"]
-    control = control_set(own, "uniform", 1)
-    assert table.metadata["neurons"] == str(len(own)) == str(len(control))
-    assert table.metadata["shared_with_set"] == str(control.origin["shared_with_set"])
+    folder = done / "planted-3" / "mixed" / "pairs"
+    record = json.loads((folder / "run.json").read_text())
+    assert tables_of(folder)["own.uniform-1"].metadata["neurons"] == str(len(own))
+    hashes = []
+    for weights in (record["weights_sha256"], "another"):
+        controls = random_controls(own.renamed("own"), 2, weights_sha256=weights)
+        hashes.append(study.fingerprint(controls, 1024)["conditions"])
+    recorded = {label: record["resolved"]["conditions"][label] for label in hashes[0]}
+    assert recorded == hashes[0] != hashes[1]
+    assert record["results"]["unavailable"] == []
+
+
+def test_a_control_that_cannot_be_is_left_out_and_named(runs, tmp_path, capsys):
+    folder = tmp_path / "runs"
+    shutil.copytree(runs, folder)
+    for objective in ("helpful", "harmless"):
+        shutil.rmtree(folder / "models" / objective)
+        (folder / "sets" / f"{objective}.json").unlink()
+    scores = folder / "scores" / "mixed"
+    select.run(select.SelectConfig(scores=scores, top=10.0, out=folder / "sets" / "mixed.json"))
+    config = config_of(runs, tmp_path / "out", runs=folder, limit=6, ablation=["zero", "mean"], draws=2)
+    study.run(config)
+    # The top 29 of 288 neurons by activation leave no neuron in the last of the twenty bins.
+    why = r"set 'own' has no control of kind 'activation': activation bin 18 must hold at least 1\d neurons .*, found 0"
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "has no control" in line]
+    assert re.search(f"mixed model: {why}", line)
+    data = tmp_path / "out" / "planted-3" / "mixed" / "pairs"
+    unavailable = json.loads((data / "run.json").read_text())["results"]["unavailable"]
+    assert [(one["set"], one["ablation"], one["control"]) for one in unavailable] == [
+        ("own", "zero", "activation"), ("own", "mean", "activation")
+    ]  # fmt: skip
+    assert all(re.search(why, one["why"]) for one in unavailable)
+    labels = set(tables_of(data))
+    assert not [label for label in labels if label.startswith("own") and "activation" in label]
+    assert {"own.uniform-1", "own.mean.layer-0", "shared.activation-1"} < labels
+    result = tables.run(tables.TablesConfig(study=tmp_path / "out", out=tmp_path / "tables"))
+    gaps = pd.read_csv(result["tables"]["gaps"]).query("objective == 'mixed'")
+    assert gaps["condition"].tolist() == ["own.activation", "own.mean.activation"]
+    assert gaps["why"].tolist() == [one["why"] for one in unavailable]
+    study.run(config)
+    assert "finished before, reused" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +171,7 @@ def test_the_planted_effect_survives_correction_and_nothing_does_on_shuffled_lab
 def test_random_sets_without_the_planted_neuron_change_nothing(runs, done, written):
     found = written["conditions"]
     (_, row), *_ = found.query("subtask == 'planted' and condition == 'own' and objective == 'mixed'").iterrows()
-    own = NeuronSet.load(runs / "sets" / "mixed.json")
-    assert all(PLANTED not in neuron_pairs(control_set(own, "uniform", draw)) for draw in (0, 1))
+    assert PLANTED in neuron_pairs(NeuronSet.load(runs / "sets" / "mixed.json"))
     assert (row["uniform_mean"], row["uniform_min"], row["uniform_max"], row["uniform_draws"]) == (0, 0, 0, 2)
     of_control = "condition == 'own' and against == 'own.uniform-0' and subtask == 'planted'"
     named = written["effects"].query(of_control)

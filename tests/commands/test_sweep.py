@@ -2,15 +2,14 @@
 
 import pandas as pd
 import pytest
-from parts import neuron_pairs
-from parts_planted import PLANTED, save_other, write_planted
+from parts_planted import save_other, write_planted
 
 from tension_lens import evaluate, score, select, sweep
 from tension_lens.errors import RequestError
-from tension_lens.neurons.controls import control_set
-from tension_lens.neurons.sets import NeuronSet
+from tension_lens.neurons.conditions import random_controls
+from tension_lens.neurons.scores import NeuronScores
 
-N, SHAPE = 60, (3, 96)
+N = 60
 TOPS = [1.0, 5.0, 20.0]
 
 
@@ -51,11 +50,29 @@ def test_selected_sets_hold_the_planted_neuron_and_random_ones_of_their_size_do_
     assert (loudest["accuracy"] < 0.75).all()
     assert (loudest["difference_high"] < -0.1).all()
     assert (loudest["p_holm"] < 1e-3).all()
-    like = NeuronSet.of("like", "post", SHAPE, [(0, index) for index in range(14)])
+    # Random sets share no neuron with the first selector's set, which holds the planted one.
     for draw in (0, 1):
-        assert PLANTED not in neuron_pairs(control_set(like, "uniform", draw))
         row = table[(table["selector"] == "random") & (table["top"] == 5) & (table["draw"] == draw)].iloc[0]
         assert (row["accuracy"], row["difference"], row["p_holm"]) == (1, 0, 1)
+
+
+def test_random_sets_are_seeded_by_the_models_weights_and_left_out_where_there_are_none(scored, capsys):
+    scores = NeuronScores.load(scored[0] / "scores")
+    # Half of the neurons leave one set of that size, and 60 % none; 0.1 % of 288 is no neuron.
+    chosen = sweep.choices(scores, ["mean_abs"], [0.1, 20.0, 50.0, 60.0], 2)
+    assert list(chosen) == [
+        *(("mean_abs", top, 0) for top in (0.1, 20.0, 50.0, 60.0)),
+        *(("random", 20.0, d) for d in (0, 1)),
+    ]
+    notes = capsys.readouterr().err.splitlines()
+    assert ["no random sets of 0.1 %" in notes[0], "of 50 %" in notes[1], "of 60 %" in notes[2]] == [True] * 3
+    assert "173 neurons outside the set, found 115" in notes[2]
+    selected = chosen["mean_abs", 20.0, 0].neurons
+    expected = random_controls(selected, 2, weights_sha256=scores.metadata["weights_sha256"])
+    drawn = [chosen["random", 20.0, draw].neurons for draw in (0, 1)]
+    assert drawn == [one.neurons for one in expected]
+    assert drawn != [one.neurons for one in random_controls(selected, 2, weights_sha256="")]
+    assert all(not len(selected & one) for one in drawn)
 
 
 def test_a_row_is_what_select_and_evaluate_find(scored, table, tmp_path):

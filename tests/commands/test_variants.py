@@ -105,7 +105,9 @@ def test_a_row_is_what_evaluate_finds_and_differences_are_from_what_it_names(sco
             shared = len(set(neuron_pairs(sets[other])) & set(neuron_pairs(sets[name])))
             union = len(sets[other]) + len(sets[name]) - shared
             assert table.loc[name, "jaccard"] == pytest.approx(shared / union)
-    # A random set of 14 of 288 misses the planted neuron in these draws, and sparing it keeps every item right.
+    # Random sets share no neuron with the toolkit's, which holds the planted one: every item stays right.
+    assert (table.loc[["random-0", "random-1"], "accuracy"] == 1).all()
+    assert (table.loc[["random-0", "random-1"], "jaccard"] == 0).all()
     assert (table.loc[["random-0", "random-1"], "difference"] > 0.2).all()
     record = json.loads((tmp_path / "run.json").read_text())
     assert set(record["results"]["model"]) == {"backbone", "seed", "objective"}
@@ -122,6 +124,7 @@ def test_refusals(scored, tmp_path):
         ({"gate_scores": folder / "post"}, r"--gate-scores .* at site post"),
         ({"draws": -1}, "--draws"),
         ({"top": 0.0}, r"\(0, 100\]"),
+        ({"top": 60.0}, "set 'toolkit' has no control of kind 'uniform'"),
         ({"gate_scores": narrow}, "differ in scope"),
         ({"scores": other}, "differ in weights_sha256" if gated else "another model"),
     ):

@@ -67,7 +67,7 @@ def condition_table(effects_table: pd.DataFrame, study: Study) -> pd.DataFrame:
 
     Columns: `n`, `before` and `after` (accuracy of the intact model and with the set ablated), `difference` with `low`,
     `high` and `p_holm`; for each kind of control `KIND_mean`, `KIND_min`, `KIND_max` (differences from the intact model
-    over the draws) and `KIND_draws`. A set without controls of a kind has empty cells, not 0; `gaps` says why.
+    over the draws) and `KIND_draws`. A set without controls of a kind has empty cells, not 0.
     """
     from_intact = effects_table[effects_table["against"] == INTACT].drop(columns=[*FIELDS, *AGAINST])
     about = pd.DataFrame([cell.labels() for cell in study.cells.values()])[[*KEYS, *FIELDS, "neurons"]]

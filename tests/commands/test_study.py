@@ -146,6 +146,11 @@ def test_a_control_that_cannot_be_is_left_out_and_named(runs, tmp_path, capsys):
     assert gaps["why"].tolist() == [one["why"] for one in unavailable]
     study.run(config)
     assert "finished before, reused" in capsys.readouterr().err
+    # Asking for such a control later adds no table, but its reason to the record.
+    (folder / "sets" / "shared.json").unlink()
+    for controls in (["uniform"], ["uniform", "activation"]):
+        study.run(replace(config, controls=controls, limit=2))
+    assert json.loads((data / "run.json").read_text())["results"]["unavailable"] == unavailable
 
 
 @pytest.fixture(scope="module")

@@ -86,32 +86,6 @@ def subset_of(pool: NeuronSet, like: NeuronSet, draw: int, *, weights_sha256: st
     return _drawn(like, pools, pool.name, draw, weights_sha256, seeded_by=_content(pool))
 
 
-def null_spread(like: NeuronSet, kind: str, activation: Float[np.ndarray, "layer neuron"] | None = None) -> float:
-    """How much more a random set would vary around its controls than they vary among themselves.
-
-    sqrt(Σ_s k_s·N_s/(N_s − k_s) / Σ_s k_s·(N_s − 2·k_s)/(N_s − k_s)) over the strata s that the set touches, for k_s
-    of the N_s neurons of a stratum. It is the standard deviation of f(S) − E[f(D) | S] divided by that of f(D) given S,
-    if the set S is itself a random draw, D is its control, and the effect f is a sum over neurons of effects with equal
-    variance σ² in all strata. In one stratum f(S) − E[f(D) | S] = f(S)·N/(N − k) + const., with variance σ²·k·N/(N − k)
-    since Var f(S) = σ²·k·(N − k)/N; and D is k of the other N − k neurons, so Var(f(D) | S) = σ²·k·(N − 2k)/(N − k).
-
-    Raises:
-        RequestError: as `control_set`.
-    """
-    return _spread(_pools(like, kind, activation))
-
-
-def subset_spread(pool: NeuronSet, like: NeuronSet) -> float:
-    """`null_spread` for the controls of `subset_of`: sqrt((n + k)/(n − k)) for n = len(pool), k = len(like).
-
-    The set and its pool are then a random division of n + k neurons.
-
-    Raises:
-        RequestError: as `subset_of`.
-    """
-    return _spread(_pool_of_set(pool, like))
-
-
 @dataclass(frozen=True)
 class _Pool:
     """What a control draws from one stratum."""
@@ -168,17 +142,10 @@ def _drawn(
     seed = hashlib.sha256(json.dumps([weights_sha256, _content(like), seeded_by, draw]).encode()).hexdigest()
     random = np.random.default_rng(int(seed, 16))
     flat = np.concatenate([random.choice(pool.flat, size=pool.size, replace=False) for pool in pools])
-    origin = {"control_of": like.name, "control": control, "draw": draw, "weights_sha256": weights_sha256}
+    origin = {"control_of": like.name, "control": control, "draw": draw, "weights_sha256": weights_sha256, "seed": seed}
     return NeuronSet(f"{control}-{draw}", like.site, *like.shape, np.sort(flat), origin)
 
 
 def _content(neurons: NeuronSet) -> list[object]:
     """What tells sets apart, whatever their names."""
     return [neurons.site, neurons.shape, neurons.flat.tolist()]
-
-
-def _spread(pools: list[_Pool]) -> float:
-    taken = np.array([pool.size for pool in pools])
-    others = np.array([len(pool.flat) for pool in pools])
-    # With N = taken + others.
-    return float(np.sqrt((taken * (taken + others) / others).sum() / (taken * (others - taken) / others).sum()))

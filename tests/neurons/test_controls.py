@@ -15,10 +15,8 @@ from tension_lens.neurons.controls import (
     ACTIVATION_BINS,
     ControlUnavailable,
     control_set,
-    null_spread,
     strata,
     subset_of,
-    subset_spread,
 )
 from tension_lens.neurons.sets import NeuronSet, top_percent
 
@@ -63,8 +61,6 @@ def test_a_control_matches_its_set_in_every_stratum_and_has_none_of_its_neurons_
     if ways < 2:
         with pytest.raises(ControlUnavailable, match=f"'helpful' has no (random )?control of kind '{kind}'"):
             control_set(like, kind, draw, ACTIVATION)
-        with pytest.raises(ControlUnavailable):
-            null_spread(like, kind, ACTIVATION)
         return
     control = control_set(like, kind, draw, ACTIVATION)
     drawn = neuron_pairs(control)
@@ -72,7 +68,6 @@ def test_a_control_matches_its_set_in_every_stratum_and_has_none_of_its_neurons_
     assert Counter(map(STRATUM[kind], drawn)) == inside
     assert (len(control), control.shape, control.site) == (len(neurons), SHAPE, "gate")
     assert control == control_set(like, kind, draw, ACTIVATION)
-    assert null_spread(like, kind, ACTIVATION) > 1
 
 
 def test_each_kind_matches_what_it_names_and_not_the_rest():
@@ -127,6 +122,7 @@ def test_different_draws_differ_and_say_so():
         assert len({neuron_pairs(control_set(one, kind, draw, ACTIVATION)) for draw in range(10)}) == 10
     control = control_set(like, "layer", 3, weights_sha256="ab")
     assert control.name == "layer-3"
+    assert len(control.origin.pop("seed")) == 64
     assert control.origin == {"control_of": "helpful", "control": "layer", "draw": 3, "weights_sha256": "ab"}
 
 
@@ -192,6 +188,7 @@ def test_a_subset_is_drawn_from_the_larger_set_and_seeded_by_both():
     assert len(set(map(neuron_pairs, drawn))) == 10
     assert drawn[3] == subset_of(pool, like, 3, weights_sha256="ab")
     assert drawn[3].name == "shared-3"
+    assert len(drawn[3].origin.pop("seed")) == 64
     assert drawn[3].origin == {"control_of": "helpful", "control": "shared", "draw": 3, "weights_sha256": "ab"}
     # Independent draws share 20 · 20 / 50 = 8 neurons with a standard deviation of 1.7.
     others = [
@@ -212,66 +209,5 @@ def test_a_subset_is_drawn_from_the_larger_set_and_seeded_by_both():
     ],
 )
 def test_a_subset_needs_a_larger_set_without_the_neurons(pool, neurons, message):
-    for what in (lambda *sets: subset_of(*sets, 0), subset_spread):
-        with pytest.raises(ControlUnavailable, match=f"set 'helpful' has no .*kind 'shared': {message}"):
-            what(made(pool, "shared"), made(neurons))
-
-
-NETWORK = (3, 40)
-RISING = np.arange(120.0).reshape(NETWORK)
-"""Activations in the order of the neurons: bins are the neurons 0 to 5, 6 to 11, …"""
-
-
-def ratio_of_deviations(divide, control_of):
-    """The standard deviation of a random set's effect over that of its control's, each from the mean of all controls.
-
-    `divide` gives random sets: the neurons of each stratum in the set, and its others. The effect of a set is the sum
-    over its neurons of effects drawn anew, 100 at a time.
-    """
-    random = np.random.default_rng(0)
-    of_set, of_control = [], []
-    for _ in range(200):
-        effect = random.normal(size=(120, 100))
-        taken, others = divide(random)
-        like = NeuronSet("s", "post", *NETWORK, np.sort(np.concatenate(taken)))
-        expected = sum(len(one) * effect[rest].mean(0) for one, rest in zip(taken, others, strict=True))
-        of_set.append(effect[like.flat].sum(0) - expected)
-        of_control.append(effect[control_of(like, others).flat].sum(0) - expected)
-    return np.std(of_set) / np.std(of_control)
-
-
-@pytest.mark.parametrize(
-    ("kind", "counts"),
-    [("uniform", [30]), ("layer", [4, 12, 0]), ("activation", [2] * 10 + [1] * 5 + [0] * 5)],
-)
-def test_a_random_set_varies_around_its_controls_as_much_more_as_said(kind, counts):
-    groups = [(group, k) for group, k in zip(np.arange(120).reshape(len(counts), -1), counts, strict=True) if k]
-
-    def divide(random):
-        orders = [(random.permutation(group), k) for group, k in groups]
-        return [order[:k] for order, k in orders], [order[k:] for order, k in orders]
-
-    like = NeuronSet("s", "post", *NETWORK, np.concatenate([group[:k] for group, k in groups]))
-    found = ratio_of_deviations(divide, lambda one, _: control_set(one, kind, 0, RISING))
-    assert null_spread(like, kind, RISING) == pytest.approx(found, rel=0.03)
-    assert found > 1.3
-
-
-def test_a_random_set_varies_around_subsets_of_another_as_much_more_as_said():
-    def divide(random):
-        order = random.permutation(70)
-        return [order[:20]], [order[20:]]
-
-    def subset(like, others):
-        return subset_of(NeuronSet("pool", "post", *NETWORK, np.sort(others[0])), like, 0)
-
-    like, pool = (NeuronSet(name, "post", *NETWORK, np.arange(*ends)) for name, ends in (("s", (20,)), ("p", (20, 70))))
-    assert subset_spread(pool, like) == pytest.approx(math.sqrt(70 / 30))
-    assert subset_spread(pool, like) == pytest.approx(ratio_of_deviations(divide, subset), rel=0.03)
-
-
-def test_the_spread_by_hand():
-    # k of N in one stratum: sqrt(N / (N − 2k)).
-    assert null_spread(made(EVERY[:50]), "uniform") == pytest.approx(math.sqrt(200 / 100))
-    # Layers with 10 and 25 of 50: (10 · 50/40 + 25 · 50/25) / (10 · 30/40 + 25 · 0/25) = 62.5 / 7.5.
-    assert null_spread(made([*EVERY[:10], *EVERY[50:75]]), "layer") == pytest.approx(math.sqrt(62.5 / 7.5))
+    with pytest.raises(ControlUnavailable, match=f"set 'helpful' has no .*kind 'shared': {message}"):
+        subset_of(made(pool, "shared"), made(neurons), 0)

@@ -1,7 +1,8 @@
 """Accuracy against the share of ablated neurons, for several selectors and for random sets.
 
 Writes to --out sweep.csv, a row for each selector and share (accuracy, its change from the intact model, both with 95 %
-intervals, mean margin), and a run record. One pass over the data: every batch is run under every condition.
+intervals, mean margin, its change, and the change that attribution forecasts), and a run record. One pass over the
+data: every batch is run under every condition; a second one, forward and backward, for the forecast.
 """
 
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import RUN_FILE, SWEEP_FILE
@@ -82,8 +84,12 @@ def choices(
     return found
 
 
-def sweep_rows(chosen: Mapping[Choice, Condition], tables: Mapping[Condition, ItemTable]) -> list[dict[str, Any]]:
-    """A row for the intact model and one for each choice."""
+def sweep_rows(
+    chosen: Mapping[Choice, Condition],
+    tables: Mapping[Condition, ItemTable],
+    attributed: Float[np.ndarray, "layer neuron"],
+) -> list[dict[str, Any]]:
+    """A row for the intact model and one for each choice; `attributed` is each neuron's `margin_attribution`."""
     before = tables[intact()]
     changes = paired_changes([(before, tables[condition]) for condition in chosen.values()])
     rows = []
@@ -91,12 +97,16 @@ def sweep_rows(chosen: Mapping[Choice, Condition], tables: Mapping[Condition, It
         row = dict(zip(("selector", "top", "draw"), choice, strict=True))
         row["neurons"] = 0 if condition.neurons is None else len(condition.neurons)
         rows.append({**row, **accuracy_columns(tables[condition])})
-        rows[-1]["mean_margin"] = float(np.mean(tables[condition].margin))
+        margins, neurons = tables[condition].margin, [] if condition.neurons is None else condition.neurons.flat
+        change = {"margin_change": float(np.mean(margins - before.margin))}
+        forecast = {"forecast": 0.0 - float(attributed.reshape(-1)[neurons].sum())}
+        rows[-1] |= {"mean_margin": float(np.mean(margins)), **change, **forecast}
     return [rows[0], *({**row, **change} for row, change in zip(rows[1:], changes, strict=True))]
 
 
 def run(config: SweepConfig) -> dict[str, Any]:
     """Sweep as the config says and write the table."""
+    from tension_lens.passes.attribution import margin_attribution
     from tension_lens.passes.rewards import evaluate_conditions
 
     require_writable(config.out, SWEEP_FILE, RUN_FILE)
@@ -106,10 +116,11 @@ def run(config: SweepConfig) -> dict[str, Any]:
     scores.require_of_model(model.weights_sha256, config.scores, config.model)
     started, conditions = time.perf_counter(), [intact(), *chosen.values()]
     tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget, what="sweeping")
+    attributed = margin_attribution(model, data, token_budget=config.token_budget)
     seconds = time.perf_counter() - started
     (config.out / RUN_FILE).unlink(missing_ok=True)
     with atomic_write(config.out / SWEEP_FILE) as temporary:
-        pd.DataFrame(sweep_rows(chosen, tables)).to_csv(temporary, index=False)
+        pd.DataFrame(sweep_rows(chosen, tables, attributed)).to_csv(temporary, index=False)
     note = f"McNemar's exact p, Holm-corrected over the {len(chosen)} choices of this table"
     more: dict[str, Any] = {"passes": len(conditions), "results": {"model": model.card.identity, "correction": note}}
     record_run(config.out / RUN_FILE, "tension_lens.sweep", plain(config), model, data, seconds=seconds, **more)

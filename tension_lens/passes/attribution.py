@@ -121,3 +121,19 @@ def add_contributions(
     counts = {f"{side}_responses": str(sides[side].responses) for side in SIDES}
     said = {"attribution_scope": "all", "direct_scope": "last", **counts}
     return replace(scores, values={**scores.values, **found}, metadata={**scores.metadata, **said})
+
+
+def margin_attribution(
+    model: HookedRewardModel, data: TokenizedData, *, token_budget: int
+) -> Float[np.ndarray, "layer neuron"]:
+    """The first-order drop of the mean margin when a neuron is zeroed: mean attribution on chosen minus on rejected.
+
+    The forecast for a set is minus the sum over its neurons. The mean margin is that of comparisons with one response
+    on each side; with more, every response has the same weight within its side.
+    """
+    sides = run_through(
+        stream_contributions(model, data.texts, token_budget=token_budget), data.n_tokens, "attributing"
+    )
+    chosen, rejected = (sides[side].finish()["attribution"] for side in SIDES)
+    difference: Float[np.ndarray, "layer neuron"] = chosen - rejected
+    return difference

@@ -88,6 +88,19 @@ def test_a_row_is_what_select_and_evaluate_find(scored, table, tmp_path):
     assert row["mean_margin"] == pytest.approx(margins.mean(), abs=1e-6)
 
 
+def test_the_change_of_the_mean_margin_stands_next_to_its_forecast(scored, table):
+    scores = NeuronScores.load(scored[0] / "scores")
+    assert table.loc[0, ["margin_change", "forecast"]].tolist() == [0, 0]
+    assert table["margin_change"].to_numpy() == pytest.approx(table["mean_margin"] - table["mean_margin"][0])
+    # The scores hold the attribution on the same items.
+    attributed = scores.values["chosen/attribution"] - scores.values["rejected/attribution"]
+    sets = sweep.choices(scores, ["contrast"], [20.0], 0)
+    row = table[(table["selector"] == "contrast") & (table["top"] == 20)].iloc[0]
+    forecast = -sum(attributed[neuron] for neuron in map(tuple, sets["contrast", 20.0, 0].neurons.neurons))
+    assert row["forecast"] == pytest.approx(forecast, rel=1e-4)
+    assert abs(row["forecast"]) > 1e-3
+
+
 def test_attribution_sweeps_like_any_other_selector_and_two_runs_give_the_same_bytes(scored, tmp_path):
     first = swept(scored, tmp_path / "a", statistics=["attribution", "direct"], tops=[10.0], draws=1)
     swept(scored, tmp_path / "b", statistics=["attribution", "direct"], tops=[10.0], draws=1)

@@ -23,6 +23,7 @@ from tension_lens.data.datasets import Dataset
 from tension_lens.model.batching import padded
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import TokenizedData, TokenizedText
+from tension_lens.neurons.conditions import ablation, intact
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
 from tension_lens.passes import attribution
@@ -31,8 +32,10 @@ from tension_lens.passes.attribution import (
     ContributionAccumulator,
     add_contributions,
     contributions,
+    margin_attribution,
     stream_contributions,
 )
+from tension_lens.passes.rewards import evaluate_conditions
 
 TEXT = "\n\nHuman: é?\n\nAssistant: ☃ snow, I think."
 
@@ -131,6 +134,22 @@ def test_attribution_is_the_effect_of_zeroing_where_neurons_write_little(quiet, 
     attribution = found_for(model)["attribution"]
     assert np.abs(effect).max() > 1e-5
     np.testing.assert_allclose(attribution, effect, atol=0.01 * np.abs(effect).max())
+
+
+def test_the_forecast_of_a_set_is_the_drop_of_the_mean_margin_where_neurons_write_little(quiet, family):
+    _, model = quiet[family]
+    pairs = [
+        Comparison("", (chosen,), (rejected,), "pairs", "unknown", str(n)) for n, (chosen, rejected) in enumerate(PAIRS)
+    ]
+    data = model.tokenize(Dataset(tuple(pairs)))
+    attributed = margin_attribution(model, data, token_budget=256)
+    random = np.random.default_rng(0)
+    sets = [NeuronSet.from_mask("set", "post", random.random(attributed.shape) < share) for share in (0.02, 0.1, 0.3)]
+    tables = evaluate_conditions(model, data, [intact(), *(ablation(one, set=str(n)) for n, one in enumerate(sets))])
+    before, *after = (table.margin.mean() for table in tables.values())
+    forecasts = [-attributed.reshape(-1)[one.flat].sum() for one in sets]
+    assert min(abs(before - one) for one in after) > 1e-6
+    assert forecasts == pytest.approx([one - before for one in after], rel=0.05, abs=1e-6)
 
 
 def test_attribution_ranks_neurons_as_zeroing_them_does(models, family):

@@ -36,8 +36,6 @@ class EvaluateConfig(OpenConfig):
 
     out: Path
     """The item table, a .parquet file."""
-    long: Literal["drop", "truncate"] = "truncate"
-    """Whether to drop comparisons with a text over --max-length, or to truncate the text on the right."""
     ablate: Path | None = None
     """NeuronSet JSON: these neurons are ablated at every token."""
     ablation: Literal["zero", "mean"] = "zero"
@@ -63,7 +61,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         raise RequestError("--means is only used by --ablation mean")
     ablated = None if config.ablate is None else NeuronSet.load(config.ablate)
     require_writable(config.out.parent, config.out.name)
-    model, data = config.open(config.long)
+    model, data = config.open()
     if (model.card.data or "").startswith("sample") and data.dataset.spec.startswith("hh-rlhf"):
         tell("warning: the embedded sample is drawn from HH-RLHF's test files, and this model was trained on it")
     conditions = [intact()]
@@ -113,10 +111,12 @@ def mean_activations(
 
 
 def summary(items: ItemTable) -> dict[str, Any]:
-    """Accuracy with its 95 % interval, over all items and by subtask."""
-    subtasks = {name: items.correct[items.subtask == name] for name in sorted(items.subtasks())}
-    by_subtask = {name: asdict(accuracy_of(correct)) for name, correct in subtasks.items()}
-    return {**asdict(accuracy_of(items.correct)), "subtasks": by_subtask}
+    """Accuracy with its 95 % interval and the counts of `ItemTable.lengths`, over all items and by subtask."""
+    by_subtask = {
+        name: {**asdict(accuracy_of(items.correct[items.subtask == name])), **items.lengths([name])}
+        for name in sorted(items.subtasks())
+    }
+    return {**asdict(accuracy_of(items.correct)), **items.lengths(), "subtasks": by_subtask}
 
 
 main = command("tension_lens.evaluate", EvaluateConfig, run, __doc__)

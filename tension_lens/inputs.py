@@ -11,7 +11,7 @@ from tension_lens.errors import RequestError
 
 if TYPE_CHECKING:
     from tension_lens.model.reward_model import HookedRewardModel
-    from tension_lens.model.tokenization import LongPolicy, TokenizedData
+    from tension_lens.model.tokenization import TokenizedData, Truncation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class PassConfig:
     """Folder that mirrors the hub's data files. Default: TENSION_LENS_DATA, and without that the hub."""
     max_length: int = 1024
     """Most tokens of a text; never more than the model's context."""
+    truncation: Literal["left", "right", "drop"] = "left"
+    """Texts over --max-length: keep their last tokens (left) or their first ones (right), or drop the comparison."""
     limit: int | None = None
     """Read only the first N comparisons of a data spec."""
     token_budget: int = 4096
@@ -44,14 +46,14 @@ class OpenConfig(PassConfig):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number type of the forward pass. Rewards are always checked against Hugging Face in float32."""
 
-    def open(self, long: "LongPolicy") -> "tuple[HookedRewardModel, TokenizedData]":
+    def open(self) -> "tuple[HookedRewardModel, TokenizedData]":
         """The model, and the data as it reads them."""
         from tension_lens.model.reward_model import HookedRewardModel
 
         require_at_least(1, max_length=self.max_length, token_budget=self.token_budget)
         dataset = open_dataset(self.data, self.data_root, self.limit)
         model = HookedRewardModel.from_pretrained(self.model, self.device, self.dtype, engine=self.engine)
-        return model, open_texts(model, dataset, self.max_length, long)
+        return model, open_texts(model, dataset, self.max_length, self.truncation)
 
 
 def require_at_least(least: int, **numbers: int) -> None:
@@ -72,12 +74,21 @@ def open_dataset(data: str, data_root: Path | None, limit: int | None = None, **
     return dataset
 
 
-def open_texts(model: "HookedRewardModel", dataset: Dataset, max_length: int, long: "LongPolicy") -> "TokenizedData":
-    """A dataset tokenised for a model, with a line on stderr if texts are too long."""
-    data = model.tokenize(dataset, max_length, long)
-    if too_long := data.counts["dropped_too_long"] + data.counts["truncated"]:
-        action = "dropped" if long == "drop" else "truncated"
-        tell(f"note: {action} {too_long} of {len(dataset)} comparisons longer than {data.max_length} tokens")
+def open_texts(
+    model: "HookedRewardModel", dataset: Dataset, max_length: int, truncation: "Truncation"
+) -> "TokenizedData":
+    """A dataset tokenised for a model, with a line on stderr for long texts and for chosen texts equal to rejected."""
+    data = model.tokenize(dataset, max_length, truncation)
+    counts, found = data.counts, []
+    if dropped := counts["dropped_too_long"]:
+        found.append(f"dropped {dropped} of {len(dataset)} comparisons longer than {data.max_length} tokens")
+    if truncated := counts["truncated"]:
+        longer = f"comparisons longer than {data.max_length} tokens"
+        found.append(f"truncated {truncated} of {len(dataset)} {longer} on the {truncation}")
+    if identical := counts["identical"]:
+        found.append(f"{identical} of {counts['kept']} have a chosen and a rejected text of the same tokens, a tie")
+    if found:
+        tell(f"note: {'; '.join(found)}")
     return data
 
 
@@ -96,7 +107,12 @@ def record_run(
     """Write the run record of a command that ran all of the data through a model `passes` times in `seconds`."""
     from tension_lens.model.tokenization import POOLED_TOKEN_RULE
 
-    shared = {"data": data.dataset.spec, "max_length": data.max_length, "long": data.long, "device": str(model.device)}
+    shared = {
+        "data": data.dataset.spec,
+        "max_length": data.max_length,
+        "truncation": data.truncation,
+        "device": str(model.device),
+    }
     record = RunRecord(
         command=command,
         config=config,

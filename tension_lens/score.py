@@ -30,8 +30,8 @@ class ScoreConfig(OpenConfig):
     """Activation site: post = TransformerLens' hook_post, gate = act(W_gate x) alone (the same for GPT-2)."""
     scope: Literal["all", "response", "last"] = "all"
     """Tokens in scope: all, those of the response, or the one at which the reward is read."""
-    long: Literal["drop", "truncate"] = "drop"
-    """Whether to drop comparisons with a text over --max-length, or to truncate the text on the right."""
+    truncation: Literal["left", "right", "drop"] = "drop"
+    """Texts over --max-length: keep their last tokens (left) or their first ones (right), or drop the comparison."""
     base: str | None = None
     """The backbone before fine-tuning (folder or hub id): adds the statistic change_rms."""
     attribution: bool = field(default=False, action="store_true")
@@ -54,7 +54,7 @@ def run(config: ScoreConfig) -> dict[str, Any]:
     require_one_of("scope", config.scope, SCOPES)
     require_at_least(0, top_examples=config.top_examples)
     require_writable(config.out, SCORES_FILE, EXAMPLES_FILE, RUN_FILE)
-    model, data = config.open(config.long)
+    model, data = config.open()
     base = examples = None
     if config.base is not None:
         base = HookedRewardModel.from_pretrained(

@@ -4,7 +4,7 @@
 model is run intact and without its own set; the mixed model also without helpful, harmless, helpful_only, harmless_only
 and shared; every set is compared with random sets of its size that share no neuron with it, where there are any. Writes
 to --out one item table for each condition, BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet, and a run record in each
-DATA folder. Finished folders are reused. Texts over --max-length are truncated.
+DATA folder. Finished folders are reused.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from tension_lens.neurons.sets import NeuronSet
 if TYPE_CHECKING:
     from tension_lens.model.reward_model import HookedRewardModel
 
-TABLE_VERSION = "1"
+TABLE_VERSION = "2"
 """Raised when a change of the code changes the rewards, so that older tables are not reused."""
 
 
@@ -241,7 +241,7 @@ def _evaluate(
 ) -> None:
     from tension_lens.passes.rewards import evaluate_conditions
 
-    asked = fingerprint(conditions, config.max_length)
+    asked = {**fingerprint(conditions, config.max_length), "truncation": config.truncation}
     hashes = {"weights_sha256": model.weights_sha256, "data_sha256": dataset.sha256}
     paths = {condition: StudyFolder.table(folder, condition.label) for condition in conditions}
     whole = all(path.is_file() for path in paths.values())
@@ -250,7 +250,7 @@ def _evaluate(
         tell(f"{folder}: finished before, reused")
         return
     (folder / RUN_FILE).unlink(missing_ok=True)
-    data = open_texts(model, dataset, config.max_length, "truncate")
+    data = open_texts(model, dataset, config.max_length, config.truncation)
     started, what = time.perf_counter(), f"{identity['objective']} on {folder.name}"
     tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget, what=what)
     seconds = time.perf_counter() - started

@@ -112,7 +112,7 @@ def run(config: SweepConfig) -> dict[str, Any]:
     require_writable(config.out, SWEEP_FILE, RUN_FILE)
     scores = NeuronScores.load(config.scores)
     chosen = choices(scores, config.statistics, config.tops, config.draws)
-    model, data = config.open("truncate")
+    model, data = config.open()
     scores.require_of_model(model.weights_sha256, config.scores, config.model)
     started, conditions = time.perf_counter(), [intact(), *chosen.values()]
     tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget, what="sweeping")

@@ -93,7 +93,7 @@ def run(config: VariantsConfig) -> dict[str, Any]:
     require_percent(config.top)
     require_at_least(0, draws=config.draws)
     scores, gate = read_scores(config.scores, config.gate_scores)
-    model, data = config.open("truncate")
+    model, data = config.open()
     scores.require_of_model(model.weights_sha256, config.scores, config.model)
     gated = bool(model.hooked.cfg.gated_mlp)
     if gated and gate is None:

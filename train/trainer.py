@@ -73,7 +73,7 @@ def train_reward_model(
     length = min(reward_config.max_length or 1 << 30, model.config.max_position_embeddings)
     to_tokens = TextTokenizer(tokenizer, HH_TEMPLATE, tokenizer.pad_token_id, append_eos=True)
     train_data = tokenize(train_set, to_tokens, length, "drop")
-    held_data = tokenize(held_out_set, to_tokens, length, "truncate")
+    held_data = tokenize(held_out_set, to_tokens, length, "left")
     counts = train_data.counts
     tell(f"training on {train_set.spec}: {counts['kept']} pairs, {counts['dropped_too_long']} too long")
     if leaked := shared_first_prompts(train_set, held_out_set):

@@ -15,6 +15,8 @@ from analysis.explorer.tokens import token_name, token_texts
 from tension_lens.constants import SIDES
 from tension_lens.data.comparisons import Comparison
 from tension_lens.errors import RequestError
+from tension_lens.metrics.ragged import Ragged
+from tension_lens.metrics.ties import settled
 from tension_lens.model.batching import padded
 from tension_lens.model.hooks import reading
 from tension_lens.model.reward_model import HookedRewardModel
@@ -62,7 +64,7 @@ def tokenized(model: HookedRewardModel, comparison: Comparison) -> tuple[Tokeniz
 def read_pair(
     model: HookedRewardModel, comparison: Comparison, neurons: NeuronSet | None
 ) -> tuple[SideReading, SideReading]:
-    """Both sides of a pair, token by token, in one forward pass.
+    """Both sides of a pair, token by token, in one forward pass; equal token ids are run once and tie.
 
     Args:
         model: the reward model.
@@ -78,7 +80,8 @@ def read_pair(
         if not len(neurons):
             raise RequestError(f"neuron set {neurons.name!r} is empty: it has no mean activation")
     by_layer = {} if neurons is None else neurons.by_layer()
-    batch = padded(texts, model.pad_id, model.device)
+    distinct = {text.ids: text for text in texts}
+    batch = padded(list(distinct.values()), model.pad_id, model.device)
     sums = torch.zeros(batch.tokens.shape, device=model.device)
 
     def add(layer: int, activations: Tensor) -> None:
@@ -89,8 +92,9 @@ def read_pair(
         rewards = model.rewards_at_every_token(batch.tokens)
     values = rewards if neurons is None else sums / len(neurons)
     found = []
-    for text, *rows in zip(texts, rewards, values, strict=True):
-        arrays = (row[: len(text.ids)].cpu().numpy() for row in rows)
+    for text in texts:
+        row = list(distinct).index(text.ids)
+        arrays = (of_row[row, : len(text.ids)].cpu().numpy() for of_row in (rewards, values))
         found.append(SideReading(text, token_texts(model, comparison, text), *arrays))
     return found[0], found[1]
 
@@ -98,7 +102,7 @@ def read_pair(
 def pair_rewards(
     model: HookedRewardModel, comparison: Comparison, conditions: Sequence[Condition]
 ) -> Float[np.ndarray, "condition side"]:
-    """Chosen and rejected reward of a pair under each condition, as `tension_lens.evaluate` computes them.
+    """Chosen and rejected reward of a pair under each condition, as `tension_lens.evaluate` writes them.
 
     Raises:
         RequestError: if a text is too long or a set belongs to another network.
@@ -106,7 +110,10 @@ def pair_rewards(
     texts = tokenized(model, comparison)
     data = TokenizedData(texts, {"tokens": sum(len(text.ids) for text in texts)})
     *_, (_, rewards) = stream_rewards(model, data, conditions, token_budget=1 << 20)
-    return np.stack([rewards[condition] for condition in conditions])
+    by_side = np.stack([rewards[condition] for condition in conditions], axis=1)
+    chosen, rejected = (Ragged.of(side[:, None]) for side in by_side)
+    chosen, rejected = settled(chosen, rejected, model.dtype)
+    return np.stack([chosen.values, rejected.values], axis=1)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from analysis.findings.ablation import ablation_verdicts, sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
 from analysis.findings.neurons import depth_verdicts, overlap_verdicts
 from analysis.results.folder import Results
+from analysis.results.scores import STRICT
+from analysis.results.study import IDENTITY, Study
 from analysis.wording import environment
-from tension_lens.constants import ALPHA
+from tension_lens.constants import ALPHA, BASELINE
 
 FEW = 6
 """Up to this many results are listed one by one; more are summarised."""
@@ -60,13 +62,26 @@ def findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[Finding]
 
 
 def scope(results: Results) -> dict[str, Any]:
-    """A table of the `models` that were trained or evaluated, and the number of `runs`, `items` and `conditions`."""
+    """A table of the `models` that were trained or evaluated, and the number of `runs`, `items` and `conditions`.
+
+    `lengths` has a row for each evaluated model: how many items were truncated, are identical, and were dropped.
+    """
     cells = list(results.study.cells.values()) if results.study else []
-    identity = ["backbone", "seed", "objective"]
-    trained = results.training.reindex(columns=identity).astype(str).itertuples(index=False, name=None)
+    trained = results.training.reindex(columns=IDENTITY).astype(str).itertuples(index=False, name=None)
     return {
-        "models": pd.DataFrame([*(cell.model for cell in cells), *trained], columns=identity).drop_duplicates(),
+        "models": pd.DataFrame([*(cell.model for cell in cells), *trained], columns=IDENTITY).drop_duplicates(),
         "runs": len(results.run_folders),
         "items": sum(len(one.item) for one in results.study.items.values()) if results.study else 0,
         "conditions": len({cell.condition for cell in cells}),
+        "lengths": _lengths(results.study),
     }
+
+
+def _lengths(study: Study | None) -> pd.DataFrame:
+    """`n_truncated`, `n_identical` and `n_dropped` of each intact model over all data, a row for each."""
+    columns = ["n_truncated", "n_identical", "n_dropped"]
+    if study is None:
+        return pd.DataFrame(columns=columns, dtype=int)
+    scores = pd.DataFrame(study.scores)
+    rows = scores[(scores["rule"] == STRICT) & (scores["condition"] == BASELINE)]
+    return rows.groupby(list(IDENTITY))[columns].sum().reset_index(drop=True)

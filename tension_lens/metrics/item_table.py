@@ -1,6 +1,7 @@
 """The item table: the reward of every response of every item under one condition, in memory and as a parquet file."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 from tension_lens.artifacts.files import atomic_write
 from tension_lens.errors import RequestError
 from tension_lens.metrics.ragged import Ragged, strictly_above
+from tension_lens.metrics.ties import settled
 
 NAMES = ("item", "subtask", "task_type")
 LISTS = ("chosen_rewards", "rejected_rewards", "chosen_tokens", "rejected_tokens")
 COLUMNS = (*NAMES, *LISTS, "correct")
+FLAGS = ("truncated", "identical")
+"""Columns that a file may lack."""
 PREFIX = "tension_lens."
 """Prefix of the metadata keys that this package writes into a parquet file."""
 
@@ -32,17 +36,22 @@ class ItemTable:
     task_type: Shaped[np.ndarray, " item"]
     """`helpful`, `harmless`, or `unknown` if the data does not say."""
     chosen_rewards: Ragged
+    """Rewards of one item that tie are equal, see `ties.settled`."""
     rejected_rewards: Ragged
     chosen_tokens: Ragged
     """Number of tokens of each response with its prompt, as run."""
     rejected_tokens: Ragged
     correct: Float[np.ndarray, " item"]
     """Credit of each item, 0 to 1, by the rule of the program that wrote the table."""
+    truncated: Bool[np.ndarray, " item"]
+    """Whether a text of the item was cut."""
+    identical: Bool[np.ndarray, " item"]
+    """Whether a chosen and a rejected text of the item have the same token ids as run: a forced tie."""
     metadata: dict[str, str] = field(default_factory=dict)
     """Metadata of the file: condition, hashes, ..."""
 
     def __post_init__(self) -> None:
-        lengths = {column: len(getattr(self, column)) for column in COLUMNS}
+        lengths = {column: len(getattr(self, column)) for column in (*COLUMNS, *FLAGS)}
         if len(set(lengths.values())) > 1:
             raise RequestError(f"the columns of an item table must be equally long, found {lengths}")
         for side in ("chosen", "rejected"):
@@ -64,42 +73,68 @@ class ItemTable:
         rejected_rewards: Ragged,
         chosen_tokens: Ragged,
         rejected_tokens: Ragged,
+        *,
+        truncated: Bool[np.ndarray, " item"] | None = None,
+        identical: Bool[np.ndarray, " item"] | None = None,
+        metadata: dict[str, str] | None = None,
     ) -> "ItemTable":
         """A table with `correct` = 1 where min(chosen rewards) > max(rejected rewards), else 0; a tie is wrong.
 
-        This is the rule of the paper's benchmarking code. `names` are (item, subtask, task type) of each item.
+        This is the rule of the paper's benchmarking code. `names` are (item, subtask, task type) of each item. Rewards
+        of an item that tie in the metadata's `dtype` (float32 if it has none) are made equal. Without `truncated` and
+        `identical` no item is.
 
         Raises:
-            RequestError: if the columns differ in length, or a response lacks a reward or a number of tokens.
+            RequestError: if the columns differ in length, a response lacks a reward or a number of tokens, or the
+                dtype is unknown.
         """
+        about = metadata or {}
+        chosen_rewards, rejected_rewards = settled(chosen_rewards, rejected_rewards, about.get("dtype", "float32"))
         rows = np.array(list(names), dtype=object).reshape(-1, len(NAMES))
         item, subtask, task_type = (rows[:, column].copy() for column in range(len(NAMES)))
         lists = (chosen_rewards, rejected_rewards, chosen_tokens, rejected_tokens)
         right = strictly_above(chosen_rewards, rejected_rewards)
-        return cls(item, subtask, task_type, *lists, correct=right.astype(np.float64))
+        none = np.zeros(len(item), dtype=bool)
+        return cls(
+            item,
+            subtask,
+            task_type,
+            *lists,
+            correct=right.astype(np.float64),
+            truncated=none if truncated is None else truncated,
+            identical=none if identical is None else identical,
+            metadata=about,
+        )
 
     @classmethod
     def load(cls, path: Path) -> "ItemTable":
         """Read an item table, a parquet file; it may hold more columns.
 
+        Rewards of an item that tie in the metadata's `dtype` are made equal. `correct` is left as it is.
+
         Raises:
-            RequestError: if the file is missing, truncated or damaged, lacks a column, or a column has a wrong type,
-                empty cells, rewards that are not finite or items without a response.
+            RequestError: if the file is missing, truncated or damaged, lacks a column, a column has a wrong type,
+                empty cells, rewards that are not finite or items without a response, or the dtype is unknown.
         """
         with _opened(path) as file:
             names = file.schema_arrow.names
             if missing := [column for column in COLUMNS if column not in names]:
                 raise RequestError(f"it lacks the columns {', '.join(missing)}")
             # Tables are small and there are thousands of them: threads cost more than they save.
-            table = file.read(list(COLUMNS), use_threads=False)
-            columns = {column: _array(column, table.column(column).combine_chunks()) for column in COLUMNS}
-            return cls(**columns, metadata=_metadata(file))
+            wanted = [*COLUMNS, *(column for column in FLAGS if column in names)]
+            table, metadata = file.read(wanted, use_threads=False), _metadata(file)
+            columns = {column: _array(column, table.column(column).combine_chunks()) for column in wanted}
+            columns = {flag: np.zeros(table.num_rows, dtype=bool) for flag in FLAGS} | columns
+            columns["chosen_rewards"], columns["rejected_rewards"] = settled(
+                columns["chosen_rewards"], columns["rejected_rewards"], metadata.get("dtype", "float32")
+            )
+            return cls(**columns, metadata=metadata)
 
     def save(self, path: Path, provenance: dict[str, str]) -> None:
         """Write the table as parquet, the same bytes for the same content; `provenance` is added to the metadata.
 
         Columns: `item`, `subtask`, `task_type` strings; `chosen_rewards`, `rejected_rewards` lists of float64;
-        `chosen_tokens`, `rejected_tokens` lists of int64; `correct` float64.
+        `chosen_tokens`, `rejected_tokens` lists of int64; `correct` float64; `truncated`, `identical` booleans.
         """
         arrays: dict[str, Any] = {column: pa.array(getattr(self, column), pa.large_string()) for column in NAMES}
         for column in LISTS:
@@ -108,6 +143,7 @@ class ItemTable:
             offsets = pa.array(lists.offsets, pa.int32())
             arrays[column] = pa.ListArray.from_arrays(offsets, pa.array(lists.values, kind), type=whole)
         arrays["correct"] = pa.array(self.correct, pa.float64())
+        arrays.update({flag: pa.array(getattr(self, flag), pa.bool_()) for flag in FLAGS})
         metadata = {PREFIX + key: value for key, value in {**self.metadata, **provenance}.items()}
         table = pa.table(arrays).replace_schema_metadata(metadata)
         with atomic_write(path) as temporary:
@@ -143,9 +179,22 @@ class ItemTable:
         """Names of the subtasks in order of appearance."""
         return list(dict.fromkeys(self.subtask.tolist()))
 
+    def lengths(self, subtasks: Collection[str] | None = None) -> dict[str, int]:
+        """How many items of some subtasks, by default of all, were truncated, are identical, and were dropped.
+
+        Columns: `n_truncated`, `n_identical`, `n_dropped`. Dropped items have no row; the metadata count them.
+        """
+        rows = np.ones(len(self), dtype=bool) if subtasks is None else np.isin(self.subtask.astype(str), [*subtasks])
+        dropped = json.loads(self.metadata.get("dropped", "{}"))
+        return {
+            "n_truncated": int(self.truncated[rows].sum()),
+            "n_identical": int(self.identical[rows].sum()),
+            "n_dropped": sum(n for name, n in dropped.items() if subtasks is None or name in subtasks),
+        }
+
     def where(self, rows: Int[np.ndarray, " some"] | Bool[np.ndarray, " item"]) -> "ItemTable":
         """The items at these indices, or where a mask is true."""
-        parts = {column: getattr(self, column) for column in COLUMNS}
+        parts = {column: getattr(self, column) for column in (*COLUMNS, *FLAGS)}
         taken: dict[str, Any] = {
             name: part.take(rows) if isinstance(part, Ragged) else part[rows] for name, part in parts.items()
         }
@@ -196,6 +245,10 @@ def _array(column: str, cells: pa.Array) -> Any:
         # Few names repeat over many rows: one Python string per name, not per row.
         coded = values.dictionary_encode()
         return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
+    if column in FLAGS:
+        if not kinds.is_boolean(values.type):
+            raise RequestError(f"column {column} must hold booleans, found {values.type}")
+        return values.to_numpy(zero_copy_only=False)
     whole = column.endswith("tokens")
     if not (kinds.is_integer(values.type) if whole else kinds.is_floating(values.type)):
         raise RequestError(

@@ -45,7 +45,7 @@ def require_same_items(**tables: ItemTable) -> None:
         if len(table) != len(first):
             raise RequestError(
                 f"item tables must hold the same items: {first_name} has {len(first)}, {name} has {len(table)}; "
-                "evaluate both on the same data with the same --limit and --long"
+                "evaluate both on the same data with the same --limit, --max-length and --truncation"
             )
         for column, ours, theirs in (
             ("items", first.item, table.item),

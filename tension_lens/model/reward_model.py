@@ -23,10 +23,10 @@ from tension_lens.model.packed_forward import PackedForward, PackedRun
 from tension_lens.model.tokenization import (
     DEFAULT_MAX_LENGTH,
     DEFAULT_TOKEN_BUDGET,
-    LongPolicy,
     TextTokenizer,
     TokenizedData,
     TokenizedText,
+    Truncation,
     pooled_position,
     tokenize,
 )
@@ -180,6 +180,11 @@ class HookedRewardModel:
         return int(self.hooked.cfg.n_ctx)
 
     @property
+    def dtype(self) -> str:
+        """Number type of the forward pass, such as `float32`."""
+        return str(self.hooked.W_E.dtype).removeprefix("torch.")
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return torch.device(self.hooked.W_E.device)
@@ -201,21 +206,22 @@ class HookedRewardModel:
         return PackedForward(self.hooked)
 
     def tokenize(
-        self, data: Dataset | TokenizedData, max_length: int = DEFAULT_MAX_LENGTH, long: LongPolicy = "truncate"
+        self, data: Dataset | TokenizedData, max_length: int = DEFAULT_MAX_LENGTH, truncation: Truncation = "left"
     ) -> TokenizedData:
         """Texts of a dataset as this model reads them; data that is tokenised already is returned unchanged.
 
         Args:
             data: comparisons.
             max_length: most tokens of a text, never more than the model's context.
-            long: whether to `drop` comparisons with a longer text or to `truncate` the text on the right.
+            truncation: whether longer texts keep their last tokens (`left`) or their first ones (`right`), or the
+                comparison is left out (`drop`).
 
         Raises:
             RequestError: if a text is empty or nothing is left.
         """
         if isinstance(data, TokenizedData):
             return data
-        return tokenize(data, self.tokenizer, min(max_length, self.max_context), long)
+        return tokenize(data, self.tokenizer, min(max_length, self.max_context), truncation)
 
     def batches(
         self,
@@ -260,7 +266,8 @@ class HookedRewardModel:
     ) -> Float[Tensor, " item"]:
         """The reward of each text (strings or token ids), read at the pooled token, on the CPU.
 
-        It does not depend on batch size, order or padding, up to float32 rounding.
+        It does not depend on batch size, order or padding, up to rounding. Texts with the same token ids are run once
+        and get the same reward.
 
         Raises:
             RequestError: if a text is empty or longer than the model's context.
@@ -272,12 +279,13 @@ class HookedRewardModel:
         for row in ids:
             if not 0 < len(row) <= self.max_context:
                 raise RequestError(f"a text must have 1 to {self.max_context} tokens, found {len(row)}")
-        pooled = [pooled_position(row, self.tokenizer.pad_token_id) for row in ids]
-        items = [TokenizedText(i, "chosen", tuple(row), 0, pooled[i]) for i, row in enumerate(ids)]
+        distinct = {row: number for number, row in enumerate(dict.fromkeys(map(tuple, ids)))}
+        pad = self.tokenizer.pad_token_id
+        items = [TokenizedText(number, "chosen", row, 0, pooled_position(row, pad)) for row, number in distinct.items()]
         rewards = torch.empty(len(items))
         for batch in self.batches(items, token_budget):
             rewards[[text.item for text in batch.texts]] = self.run_of(batch).rewards().cpu()
-        return rewards
+        return rewards[[distinct[tuple(row)] for row in ids]]
 
     def parity_with(self, hf_model: Any, ids: Sequence[Sequence[int]], batch_size: int) -> float:
         """Largest absolute difference between hooked and Hugging Face rewards over token sequences.

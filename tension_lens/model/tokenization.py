@@ -1,5 +1,6 @@
-"""Texts to tokens, the length policy, and the pooled token."""
+"""Texts to tokens, truncation, and the pooled token."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -13,7 +14,9 @@ DEFAULT_MAX_LENGTH = 1024
 DEFAULT_TOKEN_BUDGET = 4096
 """Most tokens of a batch."""
 POOLED_TOKEN_RULE = "rightmost token that is not pad_token_id; the last token where there is no pad_token_id"
-LongPolicy = Literal["drop", "truncate"]
+Truncation = Literal["left", "right", "drop"]
+"""What happens to a comparison with a text that is too long: the text keeps its last tokens (`left`) or its first ones
+(`right`), or the comparison is left out (`drop`)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class TokenizedText:
     """Index of the token at which the reward is read."""
     response: int = 0
     """Which of its side's responses it is, from 0."""
+    cut: int = 0
+    """Number of tokens cut off before the first of `ids`."""
 
     def in_scope(self, scope: str) -> tuple[int, int]:
         """The tokens in scope as (first, end).
@@ -53,11 +58,18 @@ class TokenizedData:
     texts: tuple[TokenizedText, ...]
     """In source order; of each comparison the chosen responses first."""
     counts: dict[str, int]
-    """`kept`, `dropped_too_long`, `truncated` comparisons; `tokens` in all; `dropped_<reason>` for dropped rows."""
+    """`kept`, `dropped_too_long`, `truncated`, `identical` comparisons; `tokens` in all; `dropped_<reason>` for rows
+    that the dataset dropped."""
     dataset: Dataset = field(default_factory=lambda: Dataset(()))
     max_length: int = DEFAULT_MAX_LENGTH
     """Most tokens of a text."""
-    long: LongPolicy = "truncate"
+    truncation: Truncation = "left"
+    truncated: frozenset[int] = frozenset()
+    """Items with a text that was cut."""
+    identical: frozenset[int] = frozenset()
+    """Items in which a chosen and a rejected text have the same token ids as run: a forced tie."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Comparisons left out as too long, by subtask."""
 
     @property
     def n_tokens(self) -> int:
@@ -119,40 +131,59 @@ class TextTokenizer:
             texts.append(TokenizedText(item, side, tuple(ids), start, pooled, number))
         return texts
 
-    def truncated(self, text: TokenizedText, length: int) -> TokenizedText:
-        """The first `length` tokens of a text."""
-        ids = text.ids[:length]
-        pooled = pooled_position(ids, self.pad_token_id)
-        return replace(text, ids=ids, response_start=min(text.response_start, length), pooled=pooled)
+    def truncated(self, text: TokenizedText, length: int, truncation: Truncation) -> TokenizedText:
+        """The last `length` tokens of a text (`left`), or the first ones (`right`)."""
+        cut = max(0, len(text.ids) - length) if truncation == "left" else 0
+        ids = text.ids[cut : cut + length]
+        start = min(max(0, text.response_start - cut), len(ids))
+        return replace(text, ids=ids, response_start=start, pooled=pooled_position(ids, self.pad_token_id), cut=cut)
 
 
-def tokenize(dataset: Dataset, tokenizer: TextTokenizer, max_length: int, long: LongPolicy) -> TokenizedData:
-    """Tokenise comparisons and apply the length policy.
+def tokenize(dataset: Dataset, tokenizer: TextTokenizer, max_length: int, truncation: Truncation) -> TokenizedData:
+    """Tokenise comparisons and truncate or drop those that are too long.
 
-    A comparison is too long if any of its responses has more than `max_length` tokens: `drop` leaves the comparison
-    out, `truncate` cuts its long texts on the right.
+    A comparison is too long if any of its responses has, with its prompt, more than `max_length` tokens: `drop` leaves
+    the comparison out, `left` keeps the last `max_length` tokens of each text, `right` the first.
+
+    Raises:
+        RequestError: if a text is empty or nothing is left.
     """
     texts: list[TokenizedText] = []
-    kept = too_long = 0
+    dropped: Counter[str] = Counter()
+    kept, truncated, identical = 0, set(), set()
     for item, comparison in enumerate(dataset.comparisons):
         rows = tokenizer(comparison, item)
         if max(len(row.ids) for row in rows) > max_length:
-            too_long += 1
-            if long == "drop":
+            if truncation == "drop":
+                dropped[comparison.subtask] += 1
                 continue
-            rows = [tokenizer.truncated(row, max_length) for row in rows]
+            rows = [tokenizer.truncated(row, max_length, truncation) for row in rows]
+            truncated.add(item)
+        chosen, rejected = ({row.ids for row in rows if row.side == side} for side in SIDES)
+        if chosen & rejected:
+            identical.add(item)
         kept += 1
         texts.extend(rows)
     if not texts:
         raise RequestError(
             f"nothing is left to run: all {len(dataset)} comparisons are longer than {max_length} tokens; "
-            "raise --max-length or use --long truncate"
+            "raise --max-length or use --truncation left"
         )
     counts = {
         "kept": kept,
-        "dropped_too_long": too_long if long == "drop" else 0,
-        "truncated": too_long if long == "truncate" else 0,
+        "dropped_too_long": dropped.total(),
+        "truncated": len(truncated),
+        "identical": len(identical),
         "tokens": sum(len(text.ids) for text in texts),
         **{f"dropped_{reason}": n for reason, n in sorted(dataset.dropped.items())},
     }
-    return TokenizedData(tuple(texts), counts, dataset, max_length, long)
+    return TokenizedData(
+        tuple(texts),
+        counts,
+        dataset,
+        max_length,
+        truncation,
+        truncated=frozenset(truncated),
+        identical=frozenset(identical),
+        dropped=dict(dropped),
+    )

@@ -32,7 +32,7 @@ class Example:
     response: int
     """Index of the response within its side."""
     position: int
-    """Index of the token in the prompt with its response."""
+    """Index of the token in the prompt with its response, before truncation."""
 
 
 @dataclass(frozen=True)

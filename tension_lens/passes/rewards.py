@@ -1,5 +1,6 @@
 """Rewards of every response under one or several conditions: the one evaluation loop."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
@@ -33,7 +34,7 @@ def evaluate_conditions(
 
     Args:
         model: the reward model.
-        data: comparisons; texts over `max_length` are truncated on the right.
+        data: comparisons; texts over `max_length` keep their last tokens. To choose, give `model.tokenize(...)`.
         conditions: each once.
         token_budget: most tokens of a batch.
         max_length: most tokens of a text, never more than the model's context.
@@ -45,13 +46,13 @@ def evaluate_conditions(
     data = model.tokenize(data, max_length)
     stream = stream_rewards(model, data, conditions, token_budget)
     rewards = run_through(stream, data.n_tokens * len(conditions), what)
-    return {condition: item_table(data, found) for condition, found in rewards.items()}
+    return {condition: item_table(data, found, model.dtype) for condition, found in rewards.items()}
 
 
 def stream_rewards(
     model: HookedRewardModel, data: TokenizedData, conditions: Sequence[Condition], token_budget: int
 ) -> Iterator[tuple[int, dict[Condition, Rewards]]]:
-    """Run every text under every condition, one batch at a time.
+    """Run every text under every condition, one batch at a time; equal texts of an item are run once and tie.
 
     The packed forward computes the layers before a condition's first ablated neuron once a batch. Memory is that of one
     batch.
@@ -63,23 +64,33 @@ def stream_rewards(
         labels = [condition.label for condition in conditions]
         raise RequestError(f"conditions must differ in set, ablation, control or draw, found {labels}")
     rewards = {condition: np.full(len(data.texts), np.nan) for condition in conditions}
-    place = {id(text): number for number, text in enumerate(data.texts)}
+    alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for number, text in enumerate(data.texts):
+        alike.setdefault((text.item, text.ids), []).append(number)
     first = {condition: min(condition.neurons.by_layer()) for condition in conditions if condition.neurons}
     # What is intact continues from the deepest of these layers.
     deepest = max(first.values(), default=0)
-    for batch in model.batches(data.texts, token_budget):
-        places = [place[id(text)] for text in batch.texts]
+    for batch in model.batches([data.texts[numbers[0]] for numbers in alike.values()], token_budget):
+        found = [alike[text.item, text.ids] for text in batch.texts]
+        places = np.concatenate(found)
+        repeats = [len(numbers) for numbers in found]
+        n_tokens = sum(len(data.texts[number].ids) for number in places)
         run = model.run_of(batch)
         middles = run.middles({deepest, *first.values()})
         for condition in conditions:
             start, neurons = first.get(condition, deepest), condition.neurons
             with nullcontext() if neurons is None else ablated(model, neurons, condition.means):
-                rewards[condition][places] = run.rewards(start, middles[start]).cpu().numpy()
-        yield batch.n_tokens * len(conditions), rewards
+                distinct = run.rewards(start, middles[start]).cpu().numpy()
+            rewards[condition][places] = np.repeat(distinct, repeats)
+        yield n_tokens * len(conditions), rewards
 
 
-def item_table(data: TokenizedData, rewards: Rewards) -> ItemTable:
-    """Rewards by text as an item table; an item that was dropped as too long has no row."""
+def item_table(data: TokenizedData, rewards: Rewards, dtype: str = "float32") -> ItemTable:
+    """Rewards by text as an item table, rewards that tie made equal; an item dropped as too long has no row.
+
+    Metadata: `data`, `dtype`, `truncation`, `n_truncated`, `n_identical`, `n_dropped`, and `dropped`, the dropped items
+    by subtask as JSON.
+    """
     if not np.isfinite(rewards).all():
         raise RequestError("the model gives rewards that are infinite or not numbers")
     kept = sorted({text.item for text in data.texts})
@@ -94,4 +105,15 @@ def item_table(data: TokenizedData, rewards: Rewards) -> ItemTable:
         rejected_rewards=Ragged.of([reward for reward, _ in item] for item in rejected),
         chosen_tokens=Ragged.of([length for _, length in item] for item in chosen),
         rejected_tokens=Ragged.of([length for _, length in item] for item in rejected),
+        truncated=np.isin(kept, list(data.truncated)),
+        identical=np.isin(kept, list(data.identical)),
+        metadata={
+            "data": data.dataset.spec,
+            "dtype": dtype,
+            "truncation": data.truncation,
+            "n_truncated": str(len(data.truncated)),
+            "n_identical": str(len(data.identical)),
+            "n_dropped": str(sum(data.dropped.values())),
+            "dropped": json.dumps(data.dropped, sort_keys=True),
+        },
     )

@@ -26,7 +26,7 @@ class Place:
     rows: slice
     text: TokenizedText
     position: int
-    """In the text, of the first of them."""
+    """Of the first of them, in the text as run."""
 
     def code(self) -> int:
         """Item, side, response and position of the first token as one number; those of the others follow it.
@@ -35,7 +35,7 @@ class Place:
         """
         text = self.text
         response = (text.item << 1 | SIDES.index(text.side)) << RESPONSE_BITS | text.response
-        return response << POSITION_BITS | self.position
+        return response << POSITION_BITS | (text.cut + self.position)
 
 
 def places_of(texts: Sequence[TokenizedText], rows: Sequence[Rows], scope: str) -> list[list[Place]]:

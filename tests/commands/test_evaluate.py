@@ -33,7 +33,8 @@ def test_the_item_table_holds_hugging_faces_rewards_in_the_sources_order(family,
     words, floats, wholes = pa.string(), pa.list_(pa.float64()), pa.list_(pa.int64())
     kinds = {field.name: pa.string() if pa.types.is_large_string(field.type) else field.type for field in table.schema}
     by_side = {f"{side}_{name}": kind for name, kind in (("rewards", floats), ("tokens", wholes)) for side in TOKENS}
-    assert kinds == {**dict.fromkeys(("item", "subtask", "task_type"), words), **by_side, "correct": pa.float64()}
+    flags = dict.fromkeys(("truncated", "identical"), pa.bool_())
+    assert kinds == {**dict.fromkeys(("item", "subtask", "task_type"), words), **by_side, "correct": pa.float64(), **flags}
     rows = table.to_pylist()
     assert [row["item"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert {(row["subtask"], row["task_type"]) for row in rows} == {("pairs", "unknown")}
@@ -57,7 +58,7 @@ def test_the_table_and_its_record_say_what_they_are_of(gpt2, tmp_path):
     for key in ("weights_sha256", "data_sha256"):
         assert metadata[f"tension_lens.{key}".encode()].decode() == record[key]
     assert record["command"] == "tension_lens.evaluate"
-    assert record["resolved"]["long"] == "truncate"
+    assert record["resolved"]["truncation"] == "left"
 
 
 def test_long_texts_are_cut_so_that_every_item_keeps_its_row_or_dropped_if_asked(gpt2, tmp_path):
@@ -67,7 +68,7 @@ def test_long_texts_are_cut_so_that_every_item_keeps_its_row_or_dropped_if_asked
     assert list(cut["item"]) == ["0", "1", "2", "3", "4"]
     for place, side in enumerate(TOKENS):
         assert [list(tokens) for tokens in cut[f"{side}_tokens"]] == [[min(40, len(p[place].encode()))] for p in PAIRS]
-    evaluate.run(EvaluateConfig(**config, out=tmp_path / "dropped.parquet", long="drop"))
+    evaluate.run(EvaluateConfig(**config, out=tmp_path / "dropped.parquet", truncation="drop"))
     kept = [str(n) for n, pair in enumerate(PAIRS) if max(len(text.encode()) for text in pair) <= 40]
     assert 0 < len(kept) < 5
     assert list(pd.read_parquet(tmp_path / "dropped.parquet")["item"]) == kept

@@ -38,12 +38,12 @@ def test_the_run_record_says_what_was_asked_read_and_run(gpt2, pairs, scored):
     record = json.loads((scored / "run.json").read_text("utf-8"))
     assert record["command"] == "tension_lens.score"
     asked = {**gpt2, "data_root": None, "max_length": 1024, "limit": None, "base": None}
-    asked |= {"site": "post", "scope": "all", "long": "drop", "device": "auto", "dtype": "float32", "out": str(scored)}
+    asked |= {"site": "post", "scope": "all", "truncation": "drop", "device": "auto", "dtype": "float32", "out": str(scored)}
     assert asked.items() <= record["config"].items()
     # The model reads 256 tokens at most, and `auto` has become a device.
-    assert {"data": pairs, "max_length": 256, "long": "drop"}.items() <= record["resolved"].items()
+    assert {"data": pairs, "max_length": 256, "truncation": "drop"}.items() <= record["resolved"].items()
     assert record["resolved"]["device"].startswith("cuda" if torch.cuda.is_available() else "cpu")
-    assert {"kept": 5, "dropped_too_long": 0, "truncated": 0, "tokens": sum(TOKENS.values())} == record["counts"]
+    assert record["counts"] == {"kept": 5, **dict.fromkeys(NONE, 0), "tokens": sum(TOKENS.values())}
     weights = Path(gpt2["model"], "model.safetensors").read_bytes()
     assert record["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     _, metadata = tensors(scored)

@@ -105,14 +105,13 @@ def test_rows_are_taken_with_all_they_hold(table):
 
 
 def test_parts_of_different_items_are_refused(table):
-    columns = {column: getattr(table, column) for column in COLUMNS}
     with pytest.raises(RequestError, match="equally long"):
-        ItemTable(**{**columns, "chosen_rewards": Ragged.of([[1.0], [2.0]])})
+        replace(table, chosen_rewards=Ragged.of([[1.0], [2.0]]))
     with pytest.raises(RequestError, match="row 0 has 3 and 1"):
-        ItemTable(**{**columns, "rejected_tokens": Ragged.of([[1], [1, 2, 3], [1, 2]])})
+        replace(table, rejected_tokens=Ragged.of([[1], [1, 2, 3], [1, 2]]))
     for odd in (1.5, -0.1, np.nan):
         with pytest.raises(RequestError, match="between 0 and 1, row 1"):
-            ItemTable(**{**columns, "correct": np.array([0.0, odd, 1.0])})
+            replace(table, correct=np.array([0.0, odd, 1.0]))
 
 
 # On disk
@@ -123,13 +122,13 @@ def test_the_table_on_disk_has_the_columns_and_types_of_the_contract(table, tmp_
     schema = pq.read_schema(tmp_path / "items.parquet")
     assert schema.names == [
         "item", "subtask", "task_type", "chosen_rewards", "rejected_rewards", "chosen_tokens", "rejected_tokens",
-        "correct",
+        "correct", "truncated", "identical",
     ]  # fmt: skip
-    kinds = [schema.field(column).type for column in COLUMNS]
+    kinds = schema.types
     assert all(pa.types.is_large_string(kind) for kind in kinds[:3])
     assert kinds[3:5] == [pa.list_(pa.float64())] * 2
     assert kinds[5:7] == [pa.list_(pa.int64())] * 2
-    assert kinds[7] == pa.float64()
+    assert kinds[7:] == [pa.float64(), pa.bool_(), pa.bool_()]
     assert schema.metadata == {b"tension_lens.condition": b"baseline"}
 
 
@@ -161,8 +160,7 @@ def test_a_table_without_items_is_a_table(tmp_path):
 
 
 def test_credits_by_another_rule_are_kept(table, tmp_path):
-    columns = {column: getattr(table, column) for column in COLUMNS}
-    ItemTable(**{**columns, "correct": np.array([0.5, 0.0, 1.0])}).save(tmp_path / "items.parquet", {})
+    replace(table, correct=np.array([0.5, 0.0, 1.0])).save(tmp_path / "items.parquet", {})
     found = ItemTable.load(tmp_path / "items.parquet")
     assert found.correct.tolist() == [0.5, 0.0, 1.0]
     assert found.right.tolist() == [False, True, True]

@@ -201,7 +201,7 @@ def test_a_tokenizer_without_character_offsets_is_refused():
         TextTokenizer(SimpleNamespace(is_fast=False), HH_TEMPLATE, None, False)
 
 
-# --- the length policy ---
+# --- truncation ---
 
 LENGTHS = [(3, 5), (6, 2), (2, 6), (5, 5), (9, 9)]
 """Bytes of the chosen and of the rejected text; with at most 5 allowed the second, third and last are too long."""
@@ -219,8 +219,8 @@ def test_dropping_leaves_out_every_comparison_with_a_text_too_long():
         (3, "chosen", 5),
         (3, "rejected", 5),
     ]
-    assert data.counts == {"kept": 2, "dropped_too_long": 3, "truncated": 0, "tokens": 18}
-    assert data.n_tokens == 18
+    assert data.counts == {"kept": 2, "dropped_too_long": 3, "truncated": 0, "identical": 0, "tokens": 18}
+    assert (data.n_tokens, data.truncation, data.truncated, data.dropped) == (18, "drop", frozenset(), {"s": 3})
 
 
 def test_truncating_keeps_every_comparison_and_cuts_on_the_right():

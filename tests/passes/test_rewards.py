@@ -33,9 +33,9 @@ BEST_OF_N = (
 COMPARISONS = (*BEST_OF_N[:1], *(comparison(number, pair) for number, pair in enumerate(PAIRS)), *BEST_OF_N[1:])
 
 
-def tokenized(model, max_length=256, long="drop"):
+def tokenized(model, max_length=256, truncation="drop"):
     """The comparisons as evaluation reads them."""
-    return model.tokenize(Dataset(COMPARISONS), max_length, long)
+    return model.tokenize(Dataset(COMPARISONS), max_length, truncation)
 
 
 def run(model, data, *conditions, token_budget=300):
@@ -104,7 +104,7 @@ def test_a_truncated_item_keeps_its_row_and_is_read_at_its_cut(models, family):
     ids = byte_tokenizer()(one.prompt + one.chosen[1]).input_ids
     assert len(ids) > 30
     with torch.no_grad():
-        expected = float(reference(input_ids=torch.tensor([ids[:30]])).logits[0, 0])
+        expected = float(reference(input_ids=torch.tensor([ids[-30:]])).logits[0, 0])
     assert lists(found.chosen_rewards)[-1][1] == pytest.approx(expected, abs=1e-5)
     assert lists(found.chosen_tokens)[-1][1] == 30
 

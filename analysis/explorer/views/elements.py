@@ -39,5 +39,5 @@ def signed(number: float, form: str = "+.4f") -> str:
 
 
 def verdict(margin: float, sides: tuple[str, str]) -> str:
-    """The response that a model prefers, in words."""
+    """The response that a model prefers, in words; a margin of 0 is a tie."""
     return f"prefers {sides[int(margin < 0)]}" if margin else "a tie"

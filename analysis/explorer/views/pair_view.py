@@ -11,6 +11,7 @@ from analysis.explorer.figures import running_reward
 from analysis.explorer.reading import SideReading, read_pair, single_neuron
 from analysis.explorer.tokens import CONTINUED
 from analysis.explorer.views.elements import graph, signed, verdict
+from tension_lens.metrics.ties import tie
 
 LOW, HIGH = (213, 94, 0), (0, 114, 178)
 """Okabe and Ito's vermillion and blue, as red, green and blue: below and above the centre."""
@@ -36,7 +37,8 @@ def pair_panel(asked: Asked) -> list[Any]:
         "set": f"mean activation of set {question.set}",
     }[question.colour]
     scale = Scale.over(sides, centred=question.colour == "reward")
-    margin = sides[0].reward - sides[1].reward
+    chosen, rejected = (side.reward for side in sides)
+    margin = 0.0 if tie(chosen, rejected, model.dtype) else chosen - rejected
     columns = [
         html.Section(
             [

@@ -1,7 +1,14 @@
 """Ties: rewards of one item that differ by no more than rounding.
 
 The same token ids at another place of a pack or batch, or with another number of threads, get a slightly different
-reward. Measured relative to max(1, |reward|), in units of the dtype's eps: MEASURED
+reward. Measured on 24 to 80 texts in packs and batches of 1 to 20,000 tokens, in three orders, with one and two
+threads, the largest difference relative to max(1, |reward|) was
+
+* float32: 5.5 eps (6.6e-7) for the trained gpt2-tiny and smollm2-tiny and for random models of 3 layers, 24 eps
+  (2.8e-6) for a random GPT-2 of 24 layers;
+* bfloat16: 0.8 eps, float16: 1.6 eps, where the last rounding outweighs the others.
+
+The bounds are two and a half to three times the largest of these.
 """
 
 import numpy as np
@@ -10,8 +17,8 @@ from jaxtyping import Bool, Float
 from tension_lens.constants import require_one_of
 from tension_lens.metrics.ragged import Ragged
 
-ROUNDING_BOUND = {"float32": 2.0**-18, "bfloat16": 2.0**-6, "float16": 2.0**-8}
-"""Largest relative difference of two rewards that tie, by dtype: 32 eps in float32, 2 in bfloat16, 4 in float16."""
+ROUNDING_BOUND = {"float32": 2.0**-17, "bfloat16": 2.0**-6, "float16": 2.0**-8}
+"""Largest relative difference of two rewards that tie, by dtype: 64 eps in float32, 2 in bfloat16, 4 in float16."""
 
 
 def tie(
@@ -24,8 +31,7 @@ def tie(
     """
     require_one_of("dtype", dtype, tuple(ROUNDING_BOUND))
     scale = np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))
-    tied: Bool[np.ndarray, "*shape"] = np.abs(np.subtract(a, b)) <= ROUNDING_BOUND[dtype] * scale
-    return tied
+    return np.asarray(np.abs(np.subtract(a, b)) <= ROUNDING_BOUND[dtype] * scale)
 
 
 def settled(chosen: Ragged, rejected: Ragged, dtype: str) -> tuple[Ragged, Ragged]:

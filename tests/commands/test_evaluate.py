@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from parts import PAIRS, byte_tokenizer, make_reward_model, save_checkpoint
+from parts import PAIRS, byte_tokenizer, make_reward_model, save_checkpoint, write_pairs
 from parts_commands import SHAPE, TOKENS, files_in, neuron_set
 
 from tension_lens import evaluate, score
 from tension_lens.constants import SITES
 from tension_lens.errors import RequestError
 from tension_lens.evaluate import EvaluateConfig
+from tension_lens.metrics.item_table import read_metadata
 from tension_lens.score import ScoreConfig
 
 
@@ -34,7 +35,12 @@ def test_the_item_table_holds_hugging_faces_rewards_in_the_sources_order(family,
     kinds = {field.name: pa.string() if pa.types.is_large_string(field.type) else field.type for field in table.schema}
     by_side = {f"{side}_{name}": kind for name, kind in (("rewards", floats), ("tokens", wholes)) for side in TOKENS}
     flags = dict.fromkeys(("truncated", "identical"), pa.bool_())
-    assert kinds == {**dict.fromkeys(("item", "subtask", "task_type"), words), **by_side, "correct": pa.float64(), **flags}
+    assert kinds == {
+        **dict.fromkeys(("item", "subtask", "task_type"), words),
+        **by_side,
+        "correct": pa.float64(),
+        **flags,
+    }
     rows = table.to_pylist()
     assert [row["item"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert {(row["subtask"], row["task_type"]) for row in rows} == {("pairs", "unknown")}
@@ -74,6 +80,40 @@ def test_long_texts_are_cut_so_that_every_item_keeps_its_row_or_dropped_if_asked
     assert list(pd.read_parquet(tmp_path / "dropped.parquet")["item"]) == kept
     counts = json.loads((tmp_path / "dropped.run.json").read_text())["counts"]
     assert (counts["kept"], counts["dropped_too_long"]) == (len(kept), 5 - len(kept))
+
+
+def test_truncated_identical_and_dropped_items_are_told_recorded_and_summarised(checkpoints, tmp_path, capsys):
+    """Of six comparisons two are longer than 256 tokens; cut on the right, one of them is the same on both sides."""
+    start = "\n\nHuman: a\n\nAssistant:"
+    common, early = (start + "x" * 300 + "y", start + "x" * 300), (start + "y" * 300, start + "x" * 300)
+    data = write_pairs(tmp_path / "pairs.jsonl", [*PAIRS[:4], common, early])
+    told = "truncated 2 of 6 comparisons longer than 256 tokens on the"
+    same = "1 of 6 have a chosen and a rejected text of the same tokens, a tie"
+    expected = {
+        "left": (f"note: {told} left\n", (2, 0, 0)),
+        "right": (f"note: {told} right; {same}\n", (2, 1, 0)),
+        "drop": ("note: dropped 2 of 6 comparisons longer than 256 tokens\n", (0, 0, 2)),
+    }
+    for side, (note, counts) in expected.items():
+        out = tmp_path / f"{side}.parquet"
+        printed = evaluate.run(EvaluateConfig(model=checkpoints["gpt2"], data=str(data), out=out, truncation=side))
+        assert capsys.readouterr().err.startswith(note)
+        record = json.loads(out.with_suffix(".run.json").read_text())["counts"]
+        metadata = read_metadata(out)
+        names = ("truncated", "identical", "dropped")
+        assert tuple(printed[f"n_{name}"] for name in names) == counts
+        assert tuple(printed["subtasks"]["pairs"][f"n_{name}"] for name in names) == counts
+        assert tuple(int(metadata[f"n_{name}"]) for name in names) == counts
+        assert tuple(record[name] for name in ("truncated", "identical", "dropped_too_long")) == counts
+        assert (metadata["truncation"], metadata["dtype"], metadata["data"]) == (side, "float32", str(data))
+        assert json.loads(metadata["dropped"]) == ({"pairs": 2} if side == "drop" else {})
+    table = pd.read_parquet(tmp_path / "right.parquet")
+    assert table["truncated"].tolist() == [False] * 4 + [True] * 2
+    assert table["identical"].tolist() == [False] * 4 + [True, False]
+    assert table["correct"][4] == 0
+    # The replies' ends differ: one token, 256 tokens.
+    left = pd.read_parquet(tmp_path / "left.parquet")
+    assert all(a[0] != b[0] for a, b in zip(left["chosen_rewards"][4:], left["rejected_rewards"][4:], strict=True))
 
 
 def rewards_in(path):

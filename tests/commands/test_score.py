@@ -20,6 +20,8 @@ from tension_lens.constants import SITES, STATISTICS
 from tension_lens.errors import RequestError
 from tension_lens.score import ScoreConfig
 
+NONE = ("dropped_too_long", "truncated", "identical")
+
 
 @pytest.mark.parametrize("family", SHAPE)
 def test_scoring_writes_two_files_with_the_contracts_tensors(family, checkpoints, pairs, tmp_path):
@@ -38,7 +40,14 @@ def test_the_run_record_says_what_was_asked_read_and_run(gpt2, pairs, scored):
     record = json.loads((scored / "run.json").read_text("utf-8"))
     assert record["command"] == "tension_lens.score"
     asked = {**gpt2, "data_root": None, "max_length": 1024, "limit": None, "base": None}
-    asked |= {"site": "post", "scope": "all", "truncation": "drop", "device": "auto", "dtype": "float32", "out": str(scored)}
+    asked |= {
+        "site": "post",
+        "scope": "all",
+        "truncation": "drop",
+        "device": "auto",
+        "dtype": "float32",
+        "out": str(scored),
+    }
     assert asked.items() <= record["config"].items()
     # The model reads 256 tokens at most, and `auto` has become a device.
     assert {"data": pairs, "max_length": 256, "truncation": "drop"}.items() <= record["resolved"].items()

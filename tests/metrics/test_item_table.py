@@ -1,5 +1,8 @@
 """An item table survives the disk bit for bit, judges by the rewards alone, and is refused by name where it is odd."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from parts_items import item_table, lists
 
 from tension_lens.errors import RequestError
-from tension_lens.metrics.item_table import COLUMNS, LISTS, NAMES, ItemTable, read_metadata
+from tension_lens.metrics.item_table import COLUMNS, FLAGS, LISTS, NAMES, ItemTable, read_metadata
 from tension_lens.metrics.ragged import Ragged
 
 ROWS = [
@@ -135,7 +138,7 @@ def test_the_table_on_disk_has_the_columns_and_types_of_the_contract(table, tmp_
 def test_the_table_survives_the_disk_bit_for_bit(table, tmp_path):
     table.save(tmp_path / "new" / "items.parquet", {"condition": "ü", "seed": "0"})
     found = ItemTable.load(tmp_path / "new" / "items.parquet")
-    for column in (*NAMES, "correct"):
+    for column in (*NAMES, "correct", *FLAGS):
         assert getattr(found, column).tolist() == getattr(table, column).tolist()
     for column in LISTS:
         ours, theirs = getattr(table, column), getattr(found, column)
@@ -164,6 +167,47 @@ def test_credits_by_another_rule_are_kept(table, tmp_path):
     found = ItemTable.load(tmp_path / "items.parquet")
     assert found.correct.tolist() == [0.5, 0.0, 1.0]
     assert found.right.tolist() == [False, True, True]
+
+
+NEAR = [("near", "s", [0.5 + 3e-8], [0.5]), ("far", "s", [0.5 + 1e-4], [0.5]), ("big", "s", [90.0001], [90.0])]
+"""Rewards 3e-8 apart, which is rounding in float32, and 1e-4 apart, of which 90 times the bound is more than that."""
+
+
+def test_rewards_within_rounding_tie_when_judged():
+    found = item_table(NEAR)
+    assert (found.correct.tolist(), found.right.tolist()) == ([0, 1, 0], [False, True, False])
+    assert found.margin[[0, 2]].tolist() == [0, 0]
+
+
+def test_rewards_within_rounding_tie_in_a_file_of_another_program(tmp_path):
+    path = tmp_path / "items.parquet"
+    one, two = pa.array([[0.5 + 3e-8], [0.5 + 1e-4]]), pa.array([[0.5], [0.5]])
+    tokens, names = pa.array([[1], [1]]), pa.array(["a", "b"])
+    rewards = {"chosen_rewards": one, "rejected_rewards": two, "chosen_tokens": tokens, "rejected_tokens": tokens}
+    table = pa.table({"item": names, "subtask": names, "task_type": names, **rewards, "correct": [1.0, 1.0]})
+    pq.write_table(table, path)
+    found = ItemTable.load(path)
+    assert (found.right.tolist(), found.correct.tolist()) == ([False, True], [1, 1])
+    assert (found.truncated.tolist(), found.identical.tolist()) == ([False, False], [False, False])
+    pq.write_table(table.replace_schema_metadata({"tension_lens.dtype": "bfloat16"}), path)
+    assert ItemTable.load(path).right.tolist() == [False, False]
+    pq.write_table(table.replace_schema_metadata({"tension_lens.dtype": "int8"}), path)
+    with pytest.raises(RequestError, match="unknown dtype 'int8'"):
+        ItemTable.load(path)
+
+
+def test_items_are_counted_by_what_truncation_did_to_them():
+    dropped = json.dumps({"a": 2, "gone": 5})
+    table = replace(
+        item_table([(str(n), "aab"[n], [1.0], [0.0]) for n in range(3)]),
+        truncated=np.array([True, True, False]),
+        identical=np.array([False, True, False]),
+        metadata={"dropped": dropped},
+    )
+    assert table.lengths() == {"n_truncated": 2, "n_identical": 1, "n_dropped": 7}
+    assert table.lengths(["a"]) == {"n_truncated": 2, "n_identical": 1, "n_dropped": 2}
+    assert table.lengths(["b"]) == {"n_truncated": 0, "n_identical": 0, "n_dropped": 0}
+    assert table.where(np.array([1, 2])).truncated.tolist() == [True, False]
 
 
 def frame(table, tmp_path):

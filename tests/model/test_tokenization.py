@@ -1,4 +1,4 @@
-"""Tokens, the response's first token, the pooled token, the length policy and batches, each against its own oracle."""
+"""Tokens, the response's first token, the pooled token, truncation and batches, each against its own oracle."""
 
 import gzip
 from dataclasses import replace
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tension_lens.constants import SCOPES, SIDES
 from tension_lens.data.comparisons import HH_TEMPLATE, Comparison
-from tension_lens.data.datasets import Dataset, load_comparisons
+from tension_lens.data.datasets import Dataset, Spec, load_comparisons
 from tension_lens.errors import RequestError
 from tension_lens.model.batching import padded, padded_batches
 from tension_lens.model.packing import unshared
@@ -223,28 +223,82 @@ def test_dropping_leaves_out_every_comparison_with_a_text_too_long():
     assert (data.n_tokens, data.truncation, data.truncated, data.dropped) == (18, "drop", frozenset(), {"s": 3})
 
 
-def test_truncating_keeps_every_comparison_and_cuts_on_the_right():
-    data = tokenize(of_lengths(), bytewise(), 5, "truncate")
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_truncating_keeps_every_comparison_and_counts_those_it_cut(side):
+    data = tokenize(of_lengths(), bytewise(), 5, side)
     assert [len(t.ids) for t in data.texts] == [min(n, 5) for lengths in LENGTHS for n in lengths]
     assert [t.item for t in data.texts] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert data.counts == {"kept": 5, "dropped_too_long": 0, "truncated": 3, "tokens": 3 + 5 + 5 + 2 + 2 + 5 * 5}
+    tokens = 3 + 5 + 5 + 2 + 2 + 5 * 5
+    assert data.counts == {"kept": 5, "dropped_too_long": 0, "truncated": 3, "identical": 0, "tokens": tokens}
+    assert (data.truncated, data.identical, data.dropped) == ({1, 2, 4}, frozenset(), {})
 
 
-def test_a_truncated_text_is_the_whole_ones_beginning_and_read_at_its_own_last_token():
+def test_a_text_cut_on_the_right_is_the_whole_ones_beginning_and_read_at_its_own_last_token():
     tokenizer = bytewise(OTHER_PAD)
     whole = tokenizer(pair("prom", "response"), 0)[0]
     for length in range(1, 12):
-        cut = tokenizer.truncated(whole, length)
+        cut = tokenizer.truncated(whole, length, "right")
         assert cut.ids == whole.ids[:length]
         assert cut.response_start == min(4, length)
-        assert cut.pooled == length - 1
-    assert tokenizer.truncated(whole, 12) == whole
+        assert (cut.pooled, cut.cut) == (length - 1, 0)
+    assert tokenizer.truncated(whole, 12, "right") == whole
+
+
+def test_a_text_cut_on_the_left_is_the_whole_ones_end_with_as_much_of_the_reply_as_fits():
+    tokenizer = bytewise(OTHER_PAD)
+    whole = tokenizer(pair("prom", "response"), 0)[0]
+    for length in range(1, 12):
+        cut = tokenizer.truncated(whole, length, "left")
+        assert cut.ids == whole.ids[-length:]
+        # The reply is the last 8 of 12 bytes.
+        assert cut.response_start == max(0, length - 8)
+        assert (cut.pooled, cut.cut) == (length - 1, 12 - length)
+    assert tokenizer.truncated(whole, 12, "left") == tokenizer.truncated(whole, 99, "left") == whole
+
+
+def test_a_cut_on_the_left_keeps_the_appended_eos_and_the_token_before_it_as_the_pooled_one():
+    tokenizer = bytewise(PAD_EQUAL_TO_EOS, append_eos=True)
+    cut = tokenizer.truncated(tokenizer(pair("ab", "cde"), 0)[0], 3, "left")
+    assert cut.ids == (*byte_tokenizer()("de").input_ids, EOS)
+    assert (cut.response_start, cut.pooled) == (0, 1)
 
 
 def test_a_cut_that_ends_in_pad_tokens_is_read_before_them():
     tokenizer = bytewise(PAD_EQUAL_TO_EOS)
     text = tokenizer(pair("", "ab<|endoftext|><|endoftext|>c"), 0)[0]
-    assert (text.pooled, tokenizer.truncated(text, 4).pooled) == (4, 1)
+    assert (text.pooled, tokenizer.truncated(text, 4, "right").pooled) == (4, 1)
+
+
+def test_a_long_common_prompt_makes_texts_identical_where_they_are_cut_on_the_right():
+    long = pair("p" * 9, "good", "bad, bad")
+    short = pair("p", "a", "b")
+    same = pair("p", "yes", "no", "yes")
+    data = data_of(long, short, same)
+    cut = {side: tokenize(data, bytewise(), 8, side) for side in ("left", "right", "drop")}
+    assert {side: (one.truncated, one.identical) for side, one in cut.items()} == {
+        "left": ({0}, {2}),
+        "right": ({0}, {0, 2}),
+        "drop": (frozenset(), {2}),
+    }
+    assert {side: one.counts["identical"] for side, one in cut.items()} == {"left": 1, "right": 2, "drop": 1}
+    decode = byte_tokenizer().decode
+    assert [decode(text.ids) for text in cut["left"].texts[:2]] == ["ppppgood", "bad, bad"]
+    assert [text.response_start for text in cut["left"].texts[:2]] == [4, 0]
+    assert [text.response_start for text in cut["right"].texts[:2]] == [8, 8]
+
+
+def test_dropped_comparisons_are_counted_by_subtask():
+    long, short = (Comparison("", (text,), ("x",), "", "helpful", "0") for text in ("a" * 9, "a"))
+    parts = [replace(one, subtask=name) for one, name in ((long, "s"), (long, "t"), (short, "s"), (long, "s"))]
+    assert tokenize(data_of(*parts), bytewise(), 5, "drop").dropped == {"s": 2, "t": 1}
+
+
+def test_benchmark_texts_keep_their_differences_where_they_are_cut_on_the_left(shared_data):
+    """hep-python: a function and the same function with a bug, both after one prompt."""
+    dataset = load_comparisons(Spec.parse("reward-bench:hep-python").with_defaults(), shared_data)
+    by_side = {side: tokenize(dataset, bytewise(), 512, side).counts for side in ("left", "right")}
+    assert by_side["left"]["truncated"] == by_side["right"]["truncated"] > 50
+    assert by_side["left"]["identical"] < by_side["right"]["identical"] / 5
 
 
 def test_an_appended_eos_counts_towards_the_length():

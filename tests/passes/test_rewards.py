@@ -117,6 +117,50 @@ def test_every_token_is_reported_once_for_each_condition(models, family):
     assert sum(done) == data.n_tokens * len(conditions)
 
 
+@pytest.mark.parametrize("engine", ["fast", "native"])
+def test_equal_texts_of_an_item_tie_exactly_wherever_they_lie_in_a_batch(models, family, engine):
+    """Cut on the right to a common prompt, among many other items, intact and ablated."""
+    model = replace(models[family][1], engine=engine)
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcd "), rng.integers(3, 60))) for _ in range(60)]
+    mixed = []
+    for number, word in enumerate(words):
+        mixed.append(Comparison("", (word,), ("!" + word,), "s", "helpful", f"other {number}"))
+        mixed.append(Comparison(word * 14, ("good", "fair"), (word, "bad"), "s", "helpful", f"same {number}"))
+    data = model.tokenize(Dataset(tuple(mixed)), 40, "right")
+    conditions = conditions_of(model)
+    for budget in (700, 100_000):
+        for rewards in run(model, data, *conditions, token_budget=budget).values():
+            by_item = {item: set() for item in data.identical}
+            for text, reward in zip(data.texts, rewards, strict=True):
+                if text.item in by_item:
+                    by_item[text.item].add(reward)
+            assert len(by_item) == len(words)
+            assert {len(values) for values in by_item.values()} == {1}
+    done = [tokens for tokens, _ in stream_rewards(model, data, conditions, 700)]
+    assert sum(done) == data.n_tokens * len(conditions)
+
+
+def test_a_table_counts_what_truncation_did_and_a_forced_tie_is_wrong(models, family):
+    _, model = models[family]
+    long = Comparison("p" * 40, ("good",), ("bad",), "a", "helpful", "long")
+    other = Comparison("p" * 3, ("good",), ("bad",), "b", "helpful", "short")
+    for side, flags, correct_is_tie in (("right", [True, False], True), ("left", [False, False], False)):
+        found = baseline(model, model.tokenize(Dataset((long, other)), 30, side))
+        assert (found.truncated.tolist(), found.identical.tolist()) == ([True, False], flags)
+        assert (found.margin[0] == 0) == correct_is_tie
+        assert found.correct.tolist() == found.right.tolist()
+        counts = {"n_truncated": "1", "n_identical": str(sum(flags)), "n_dropped": "0", "dropped": "{}"}
+        about = {"truncation": side, "dtype": "float32", "data": "", **counts}
+        assert {**about, "data": found.metadata["data"]} == found.metadata
+    dropped = baseline(model, model.tokenize(Dataset((long, other)), 30, "drop"))
+    assert (dropped.item.tolist(), dropped.metadata["n_dropped"], dropped.lengths(["a"])["n_dropped"]) == (
+        ["short"],
+        "1",
+        1,
+    )
+
+
 def test_several_conditions_in_one_pass_are_each_what_they_are_alone(models, family):
     _, model = models[family]
     data, conditions = tokenized(model), conditions_of(model)

@@ -100,7 +100,7 @@ def record_run(
     data: "TokenizedData",
     *,
     seconds: float,
-    passes: int,
+    passes: int | float,
     resolved: dict[str, Any] | None = None,
     results: dict[str, Any] | None = None,
 ) -> RunRecord:

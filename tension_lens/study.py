@@ -2,7 +2,8 @@
 
 --runs names a folder with models/OBJECTIVE, sets/OBJECTIVE.json and scores/OBJECTIVE, as `make demo` writes one. Every
 model is run intact and without its own set; the mixed model also without helpful, harmless, helpful_only, harmless_only
-and shared; every set is compared with random sets of its size that share no neuron with it, where there are any. Writes
+and shared; every set is compared with random sets of its size that share no neuron with it, where there are any; in the
+mixed model the larger of shared and helpful_only, or harmless_only, is also cut to subsets of the other's size. Writes
 to --out one item table for each condition, BACKBONE-SEED/OBJECTIVE/DATA/CONDITION.parquet, and a run record in each
 DATA folder. Finished folders are reused.
 """
@@ -20,12 +21,13 @@ from tension_lens.artifacts.layout import RUN_FILE, RunFolder, StudyFolder
 from tension_lens.artifacts.record import is_finished, plain
 from tension_lens.cli import command
 from tension_lens.console import tell
-from tension_lens.constants import ABLATIONS, CONTROLS, OBJECTIVES, PARTS, require_one_of
+from tension_lens.constants import ABLATIONS, ALPHA, CONTROLS, OBJECTIVES, PARTS, require_one_of
 from tension_lens.data.benchmarks import BENCHMARKS
 from tension_lens.data.datasets import Dataset, Spec
 from tension_lens.errors import RequestError
 from tension_lens.inputs import PassConfig, open_dataset, open_texts, record_run, require_at_least
-from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
+from tension_lens.metrics.primary import FEW_DRAWS
+from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls, subset_controls
 from tension_lens.neurons.controls import ControlUnavailable
 from tension_lens.neurons.scores import NeuronScores
 from tension_lens.neurons.sets import NeuronSet
@@ -49,10 +51,14 @@ class StudyConfig(PassConfig):
     """Folder for the item tables."""
     ablation: list[str] = field(default_factory=lambda: ["zero"])
     """Value of ablated neurons: zero, mean (from the model's own scores), or both."""
-    controls: list[str] = field(default_factory=lambda: list(CONTROLS))
-    """Random sets for each set: uniform, layer (as many in each layer), activation (as many in each bin)."""
-    draws: int = 1
-    """Random sets of each kind; 0 for none."""
+    controls: list[str] = field(default_factory=lambda: ["layer"])
+    """Random sets for each set: layer (as many in each layer), uniform, activation (as many in each bin)."""
+    draws: int = 100
+    """Random sets of each kind; 0 for none. With fewer than 20 nothing can be significant."""
+    draw_sets: list[str] = field(default_factory=list)
+    """Sets that get random sets, such as shared. Default: all."""
+    draw_items: int | None = None
+    """Run the random sets on N comparisons of each task type only, evenly over its sub-tasks."""
 
 
 def study_conditions(
@@ -63,12 +69,14 @@ def study_conditions(
     scores: NeuronScores | None,
     *,
     weights_sha256: str,
+    draw_sets: Sequence[str] = (),
 ) -> tuple[list[Condition], list[dict[str, str]]]:
     """The conditions of a model, and the controls that it cannot have.
 
     Conditions: the intact model, then each set with each ablation, followed by its random controls, `draws` of each
-    kind. They get their set's key as name. Mean ablation and activation-matched controls need the model's scores.
-    Unavailable controls: a row for each set, ablation and kind without one, with `set`, `ablation`, `control`, `why`.
+    kind, where `draw_sets` is empty or names it; `shared` and the parts also by subsets of each other. They get their
+    set's key as name. Mean ablation and activation-matched controls need the model's scores. Unavailable controls: a
+    row for each set, ablation and kind without one, with `set`, `ablation`, `control`, `why`.
     """
     found, unavailable = [intact()], []
     activation = None if scores is None else scores.importance("mean_abs")
@@ -77,20 +85,23 @@ def study_conditions(
         for how in ablations:
             means = scores.importance("mean") if how == "mean" and scores is not None else None
             found.append(ablation(named, how, means))
+            if draw_sets and name not in draw_sets:
+                continue
+            how_drawn: dict[str, Any] = {"ablation": how, "means": means, "weights_sha256": weights_sha256}
             for kind in kinds:
                 try:
-                    found += random_controls(
-                        named,
-                        draws,
-                        kind,
-                        ablation=how,
-                        activation=activation,
-                        means=means,
-                        weights_sha256=weights_sha256,
-                    )
+                    found += random_controls(named, draws, kind, activation=activation, **how_drawn)
                 except ControlUnavailable as error:
                     unavailable.append({"set": name, "ablation": how, "control": kind, "why": str(error)})
+            for pool in larger_parts(name, sets):
+                found += subset_controls(named, sets[pool].renamed(pool), draws, **how_drawn)
     return found, unavailable
+
+
+def larger_parts(name: str, sets: dict[str, NeuronSet]) -> list[str]:
+    """The sets whose subsets a set is compared with: larger ones, of which one is `shared` and the other a part."""
+    pairs = {"shared": ("helpful_only", "harmless_only"), "helpful_only": ("shared",), "harmless_only": ("shared",)}
+    return [other for other in pairs.get(name, ()) if other in sets and len(sets[other]) > len(sets[name])]
 
 
 def sets_of(runs: RunFolder, objective: str) -> dict[str, NeuronSet]:
@@ -146,8 +157,15 @@ def conditions_of(
     needed = "mean ablation" if "mean" in config.ablation else needed
     if sets and needed and scores is None:
         raise RequestError(f"{needed} needs scores of the {objective} model; {runs.scores(objective)} has none")
-    asked = (config.ablation, config.controls, config.draws)
-    found, unavailable = study_conditions(sets, *asked, scores, weights_sha256=model.weights_sha256)
+    found, unavailable = study_conditions(
+        sets,
+        config.ablation,
+        config.controls,
+        config.draws,
+        scores,
+        weights_sha256=model.weights_sha256,
+        draw_sets=config.draw_sets,
+    )
     for why in dict.fromkeys(one["why"] for one in unavailable):
         tell(f"note: {objective} model: {why}")
     return found, unavailable
@@ -193,6 +211,12 @@ def run(config: StudyConfig) -> dict[str, Any]:
     for kind in config.controls:
         require_one_of("control", kind, CONTROLS)
     require_at_least(0, draws=config.draws)
+    for name in config.draw_sets:
+        require_one_of("set", name, ("own", "helpful", "harmless", *PARTS))
+    if config.draw_items is not None:
+        require_at_least(2, draw_items=config.draw_items)
+    if 0 < config.draws < FEW_DRAWS:
+        tell(f"note: with {config.draws} random sets no p-value is below {ALPHA}; give --draws {FEW_DRAWS} or more")
     require_at_least(1, max_length=config.max_length, token_budget=config.token_budget)
     folders = slugs(config.data)
     require_writable(config.out)
@@ -241,7 +265,9 @@ def _evaluate(
 ) -> None:
     from tension_lens.passes.rewards import evaluate_conditions
 
-    asked = {**fingerprint(conditions, config.max_length), "truncation": config.truncation}
+    asked = {
+        **fingerprint(conditions, config.max_length), "truncation": config.truncation, "draw_items": config.draw_items
+    }  # fmt: skip
     hashes = {"weights_sha256": model.weights_sha256, "data_sha256": dataset.sha256}
     paths = {condition: StudyFolder.table(folder, condition.label) for condition in conditions}
     whole = all(path.is_file() for path in paths.values())
@@ -251,17 +277,27 @@ def _evaluate(
         return
     (folder / RUN_FILE).unlink(missing_ok=True)
     data = open_texts(model, dataset, config.max_length, config.truncation)
-    started, what = time.perf_counter(), f"{identity['objective']} on {folder.name}"
-    tables = evaluate_conditions(model, data, conditions, token_budget=config.token_budget, what=what)
-    seconds = time.perf_counter() - started
-    for condition, items in tables.items():
-        about = {**identity, "data": dataset.spec, **condition.metadata(), **hashes}
-        items.save(paths[condition], about)
+    drawn_on = data if config.draw_items is None else data.first_of_each_type(config.draw_items)
+    parts = {"sets": (data, [one for one in conditions if not one.is_control])}
+    parts["random sets"] = (drawn_on, [one for one in conditions if one.is_control])
+    cost: dict[str, dict[str, Any]] = {}
+    for what, (texts, run) in parts.items():
+        started, label = time.perf_counter(), f"{identity['objective']} on {folder.name}, {what}"
+        tables = evaluate_conditions(model, texts, run, token_budget=config.token_budget, what=label) if run else {}
+        seconds = time.perf_counter() - started
+        cost[what] = {"conditions": len(run), "items": texts.counts["kept"], "seconds": round(seconds, 2)}
+        for condition, items in tables.items():
+            about = {**identity, "data": dataset.spec, **condition.metadata(), **hashes}
+            about["draw_items"] = str(config.draw_items or "") if condition.is_control else ""
+            items.save(paths[condition], about)
     given = {**plain(config), "model": model.name, "data": spec, "dtype": "float32"}
-    results = {"missing": list(dataset.missing), **left_out}
-    more: dict[str, Any] = {"passes": len(conditions), "resolved": asked, "results": results}
-    record_run(folder / RUN_FILE, "tension_lens.study", given, model, data, seconds=seconds, **more)
-    tell(f"{folder}: {len(conditions)} conditions in {seconds:.0f} s")
+    results = {"missing": list(dataset.missing), **left_out, "cost": cost}
+    tokens = sum(texts.n_tokens * len(run) for texts, run in parts.values())
+    more: dict[str, Any] = {"passes": tokens / data.n_tokens, "resolved": asked, "results": results}
+    spent = sum(one["seconds"] for one in cost.values())
+    record_run(folder / RUN_FILE, "tension_lens.study", given, model, data, seconds=spent, **more)
+    said = [f"{one['conditions']} {what} on {one['items']} items: {one['seconds']:.0f} s" for what, one in cost.items()]
+    tell(f"{folder}: {', '.join(said)}")
 
 
 main = command("tension_lens.study", StudyConfig, run, __doc__)

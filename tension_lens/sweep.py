@@ -97,10 +97,11 @@ def sweep_rows(
         row = dict(zip(("selector", "top", "draw"), choice, strict=True))
         row["neurons"] = 0 if condition.neurons is None else len(condition.neurons)
         rows.append({**row, **accuracy_columns(tables[condition])})
-        margins, neurons = tables[condition].margin, [] if condition.neurons is None else condition.neurons.flat
-        change = {"margin_change": float(np.mean(margins - before.margin))}
-        forecast = {"forecast": 0.0 - float(attributed.reshape(-1)[neurons].sum())}
-        rows[-1] |= {"mean_margin": float(np.mean(margins)), **change, **forecast}
+        margins = tables[condition].margin
+        ablated = 0.0 if condition.neurons is None else float(attributed[condition.neurons.mask()].sum())
+        rows[-1]["mean_margin"] = float(np.mean(margins))
+        rows[-1]["margin_change"] = float(np.mean(margins - before.margin))
+        rows[-1]["forecast"] = 0.0 - ablated
     return [rows[0], *({**row, **change} for row, change in zip(rows[1:], changes, strict=True))]
 
 

@@ -1,5 +1,8 @@
 """Comparisons, HH-RLHF transcripts, and templates that turn a prompt and a response into a text."""
 
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 ASSISTANT_TURN = "\n\nAssistant:"
@@ -45,6 +48,24 @@ def first_human_turn(text: str) -> str:
     """The first human turn of a transcript, whitespace collapsed; the key by which data are split."""
     start = text.partition(HUMAN_TURN)[2] or text
     return " ".join(start.partition(ASSISTANT_TURN)[0].split())
+
+
+def first_of_each_type(comparisons: Sequence[Comparison], count: int) -> list[int]:
+    """Indices of `count` comparisons of each task type, evenly over its sub-tasks, in order.
+
+    The first of each sub-task, then the second of each, and so on; all of a type that has no more than `count`.
+    """
+    rank: Counter[str] = Counter()
+    by_type: dict[str, list[tuple[int, int]]] = {}
+    for index, comparison in enumerate(comparisons):
+        by_type.setdefault(comparison.task_type, []).append((rank[comparison.subtask], index))
+        rank[comparison.subtask] += 1
+    return sorted(index for ranked in by_type.values() for _, index in sorted(ranked)[:count])
+
+
+def prompt_key(comparison: Comparison) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of a comparison's first human turn, the same for the same prompt."""
+    return hashlib.sha256(first_human_turn(comparison.prompt).encode()).hexdigest()[:16]
 
 
 def transcript_flaw(chosen: str, rejected: str) -> str | None:

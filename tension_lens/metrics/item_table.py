@@ -21,6 +21,7 @@ NAMES = ("item", "subtask", "task_type")
 LISTS = ("chosen_rewards", "rejected_rewards", "chosen_tokens", "rejected_tokens")
 COLUMNS = (*NAMES, *LISTS, "correct")
 FLAGS = ("truncated", "identical")
+OPTIONAL = ("prompt", *FLAGS)
 """Columns that a file may lack."""
 PREFIX = "tension_lens."
 """Prefix of the metadata keys that this package writes into a parquet file."""
@@ -43,6 +44,8 @@ class ItemTable:
     rejected_tokens: Ragged
     correct: Float[np.ndarray, " item"]
     """Credit of each item, 0 to 1, by the rule of the program that wrote the table."""
+    prompt: Shaped[np.ndarray, " item"]
+    """Key of each item's prompt: items with the same key share it. An item without a key is its own prompt."""
     truncated: Bool[np.ndarray, " item"]
     """Whether a text of the item was cut."""
     identical: Bool[np.ndarray, " item"]
@@ -51,7 +54,7 @@ class ItemTable:
     """Metadata of the file: condition, hashes, ..."""
 
     def __post_init__(self) -> None:
-        lengths = {column: len(getattr(self, column)) for column in (*COLUMNS, *FLAGS)}
+        lengths = {column: len(getattr(self, column)) for column in (*COLUMNS, *OPTIONAL)}
         if len(set(lengths.values())) > 1:
             raise RequestError(f"the columns of an item table must be equally long, found {lengths}")
         for side in ("chosen", "rejected"):
@@ -74,6 +77,7 @@ class ItemTable:
         chosen_tokens: Ragged,
         rejected_tokens: Ragged,
         *,
+        prompt: Shaped[np.ndarray, " item"] | None = None,
         truncated: Bool[np.ndarray, " item"] | None = None,
         identical: Bool[np.ndarray, " item"] | None = None,
         metadata: dict[str, str] | None = None,
@@ -82,7 +86,7 @@ class ItemTable:
 
         This is the rule of the paper's benchmarking code. `names` are (item, subtask, task type) of each item. Rewards
         of an item that tie in the metadata's `dtype` (float32 if it has none) are made equal. Without `truncated` and
-        `identical` no item is.
+        `identical` no item is; without `prompt` every item is its own.
 
         Raises:
             RequestError: if the columns differ in length, a response lacks a reward or a number of tokens, or the
@@ -101,6 +105,7 @@ class ItemTable:
             task_type,
             *lists,
             correct=right.astype(np.float64),
+            prompt=item if prompt is None else prompt,
             truncated=none if truncated is None else truncated,
             identical=none if identical is None else identical,
             metadata=about,
@@ -121,10 +126,11 @@ class ItemTable:
             if missing := [column for column in COLUMNS if column not in names]:
                 raise RequestError(f"it lacks the columns {', '.join(missing)}")
             # Tables are small and there are thousands of them: threads cost more than they save.
-            wanted = [*COLUMNS, *(column for column in FLAGS if column in names)]
+            wanted = [*COLUMNS, *(column for column in OPTIONAL if column in names)]
             table, metadata = file.read(wanted, use_threads=False), _metadata(file)
             columns = {column: _array(column, table.column(column).combine_chunks()) for column in wanted}
-            columns = {flag: np.zeros(table.num_rows, dtype=bool) for flag in FLAGS} | columns
+            lacking = {"prompt": columns["item"], **{flag: np.zeros(table.num_rows, dtype=bool) for flag in FLAGS}}
+            columns = lacking | columns
             columns["chosen_rewards"], columns["rejected_rewards"] = settled(
                 columns["chosen_rewards"], columns["rejected_rewards"], metadata.get("dtype", "float32")
             )
@@ -134,7 +140,8 @@ class ItemTable:
         """Write the table as parquet, the same bytes for the same content; `provenance` is added to the metadata.
 
         Columns: `item`, `subtask`, `task_type` strings; `chosen_rewards`, `rejected_rewards` lists of float64;
-        `chosen_tokens`, `rejected_tokens` lists of int64; `correct` float64; `truncated`, `identical` booleans.
+        `chosen_tokens`, `rejected_tokens` lists of int64; `correct` float64; `prompt` strings;
+        `truncated`, `identical` booleans.
         """
         arrays: dict[str, Any] = {column: pa.array(getattr(self, column), pa.large_string()) for column in NAMES}
         for column in LISTS:
@@ -143,6 +150,7 @@ class ItemTable:
             offsets = pa.array(lists.offsets, pa.int32())
             arrays[column] = pa.ListArray.from_arrays(offsets, pa.array(lists.values, kind), type=whole)
         arrays["correct"] = pa.array(self.correct, pa.float64())
+        arrays["prompt"] = pa.array(self.prompt, pa.large_string())
         arrays.update({flag: pa.array(getattr(self, flag), pa.bool_()) for flag in FLAGS})
         metadata = {PREFIX + key: value for key, value in {**self.metadata, **provenance}.items()}
         table = pa.table(arrays).replace_schema_metadata(metadata)
@@ -194,7 +202,7 @@ class ItemTable:
 
     def where(self, rows: Int[np.ndarray, " some"] | Bool[np.ndarray, " item"]) -> "ItemTable":
         """The items at these indices, or where a mask is true."""
-        parts = {column: getattr(self, column) for column in (*COLUMNS, *FLAGS)}
+        parts = {column: getattr(self, column) for column in (*COLUMNS, *OPTIONAL)}
         taken: dict[str, Any] = {
             name: part.take(rows) if isinstance(part, Ragged) else part[rows] for name, part in parts.items()
         }
@@ -237,10 +245,10 @@ def _array(column: str, cells: pa.Array) -> Any:
     if cells.null_count:
         raise RequestError(f"column {column} has {cells.null_count} empty cells")
     values = cells.flatten() if listed else cells
-    if column in NAMES:
+    if column in (*NAMES, "prompt"):
         if not (kinds.is_string(values.type) or kinds.is_large_string(values.type)):
             raise RequestError(f"column {column} must hold strings, found {values.type}")
-        if column == "item":
+        if column in ("item", "prompt"):
             return values.to_numpy(zero_copy_only=False)
         # Few names repeat over many rows: one Python string per name, not per row.
         coded = values.dictionary_encode()

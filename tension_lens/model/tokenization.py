@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tension_lens.constants import SIDES
-from tension_lens.data.comparisons import Comparison, render
+from tension_lens.data.comparisons import Comparison, first_of_each_type, render
 from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 
@@ -75,6 +75,17 @@ class TokenizedData:
     def n_tokens(self) -> int:
         """Tokens in all texts, without padding."""
         return self.counts["tokens"]
+
+    def first_of_each_type(self, count: int) -> "TokenizedData":
+        """The texts of `count` comparisons of each task type, see `comparisons.first_of_each_type`."""
+        kept = list(dict.fromkeys(text.item for text in self.texts))
+        rows = first_of_each_type([self.dataset.comparisons[item] for item in kept], count)
+        items = {kept[row] for row in rows}
+        texts = tuple(text for text in self.texts if text.item in items)
+        truncated, identical = self.truncated & items, self.identical & items
+        sizes = {"kept": len(items), "truncated": len(truncated), "identical": len(identical)}
+        counts = {**self.counts, **sizes, "tokens": sum(len(text.ids) for text in texts)}
+        return replace(self, texts=texts, counts=counts, truncated=truncated, identical=identical)
 
 
 def pooled_position(ids: Sequence[int], pad_token_id: int | None) -> int:

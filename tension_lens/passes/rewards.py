@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from tension_lens.console import run_through
 from tension_lens.constants import SIDES
+from tension_lens.data.comparisons import prompt_key
 from tension_lens.data.datasets import Dataset
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
@@ -105,6 +106,7 @@ def item_table(data: TokenizedData, rewards: Rewards, dtype: str = "float32") ->
         rejected_rewards=Ragged.of([reward for reward, _ in item] for item in rejected),
         chosen_tokens=Ragged.of([length for _, length in item] for item in chosen),
         rejected_tokens=Ragged.of([length for _, length in item] for item in rejected),
+        prompt=np.array([prompt_key(one) for one in comparisons], dtype=object),
         truncated=np.isin(kept, list(data.truncated)),
         identical=np.isin(kept, list(data.identical)),
         metadata={

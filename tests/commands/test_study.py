@@ -57,7 +57,8 @@ def runs(tmp_path_factory):
 
 def config_of(made, out, **changes):
     data = [str(made.parent / "pairs.jsonl")]
-    return study.StudyConfig(**{"runs": made, "data": data, "out": out, "device": "cpu", **changes})
+    few = {"controls": ["uniform", "layer", "activation"], "draws": 1}
+    return study.StudyConfig(**{"runs": made, "data": data, "out": out, "device": "cpu", **few, **changes})
 
 
 @pytest.fixture(scope="module")

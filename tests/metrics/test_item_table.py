@@ -125,13 +125,13 @@ def test_the_table_on_disk_has_the_columns_and_types_of_the_contract(table, tmp_
     schema = pq.read_schema(tmp_path / "items.parquet")
     assert schema.names == [
         "item", "subtask", "task_type", "chosen_rewards", "rejected_rewards", "chosen_tokens", "rejected_tokens",
-        "correct", "truncated", "identical",
+        "correct", "prompt", "truncated", "identical",
     ]  # fmt: skip
     kinds = schema.types
     assert all(pa.types.is_large_string(kind) for kind in kinds[:3])
     assert kinds[3:5] == [pa.list_(pa.float64())] * 2
     assert kinds[5:7] == [pa.list_(pa.int64())] * 2
-    assert kinds[7:] == [pa.float64(), pa.bool_(), pa.bool_()]
+    assert kinds[7:] == [pa.float64(), pa.large_string(), pa.bool_(), pa.bool_()]
     assert schema.metadata == {b"tension_lens.condition": b"baseline"}
 
 

@@ -18,7 +18,6 @@ from analysis import depth
 from analysis.report import __main__ as report
 from analysis.results.study import Cell, read_study
 from analysis.tables.depth import depth_table
-from analysis.tables.effects import effects
 from analysis.wording import environment
 from tension_lens import score, select, study, sweep, variants
 from tension_lens.artifacts.files import sha256_of_files
@@ -26,9 +25,10 @@ from tension_lens.artifacts.layout import MODEL_CONFIG_FILE, RUN_FILE, RunFolder
 from tension_lens.artifacts.record import RunRecord, is_finished, plain
 from tension_lens.cli import command
 from tension_lens.console import tell
-from tension_lens.constants import ALPHA, INTACT, OBJECTIVES, PARTS, require_one_of
+from tension_lens.constants import OBJECTIVES, PARTS, require_one_of
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import accuracy_of
+from tension_lens.metrics.pairs import item_credits
 from tension_lens.neurons.conditions import Condition
 from tension_lens.neurons.depth import uniform_depth
 from tension_lens.neurons.overlap import overlap
@@ -189,19 +189,12 @@ def ablation_table(cells: dict[Condition, Cell], task_types: Any) -> pd.DataFram
         row = {"ablated": condition.set or "nothing", "neurons": cell.neurons}
         for task_type in ("helpful", "harmless"):
             items = task_types == task_type
-            row[f"{task_type} pairs"] = percent(asdict(accuracy_of(cell.right[items])))
-            row[f"random, {task_type}"] = percent(asdict(accuracy_of(control.right[items]))) if control else "-"
+            row[f"{task_type} pairs"] = percent(asdict(accuracy_of(item_credits(cell.right[items]))))
+            row[f"random, {task_type}"] = (
+                percent(asdict(accuracy_of(item_credits(control.right[items])))) if control else "-"
+            )
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def significant_changes(table: pd.DataFrame) -> tuple[list[str], int]:
-    """The sets that change the mixed model's accuracy significantly, of the effects table, and the number of tests."""
-    tested = table[(table["objective"] == "mixed") & (table["against"] == INTACT)]
-    tested = tested[(tested["control"] == "") & (tested["ablation"] == "zero")]
-    found = tested[tested["p_holm"] < ALPHA]
-    named = [f"{row.set} on {row.subtask} ({100 * row.difference:+.1f} points)" for row in found.itertuples()]
-    return named, len(tested)
 
 
 def summary(config: DemoConfig, folder: RunFolder) -> str:
@@ -209,7 +202,6 @@ def summary(config: DemoConfig, folder: RunFolder) -> str:
     sets = {name: NeuronSet.load(folder.neuron_set(name)) for name in (*OBJECTIVES, *PARTS)}
     read = read_study(folder.study.path)
     cells = next(cells for (_, _, objective, _), cells in read.groups().items() if objective == "mixed")
-    changed, tests = significant_changes(effects(read))
     return SUMMARY.render(
         config=config,
         folder=folder,
@@ -219,8 +211,6 @@ def summary(config: DemoConfig, folder: RunFolder) -> str:
         depth=depth_summary(list(sets.values())).to_string(index=False),
         shared=overlap(sets["helpful"], sets["harmless"]),
         ablation=ablation_table(cells, read.items[DATA].task_type).to_string(index=False),
-        changed=changed,
-        tests=tests,
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
@@ -24,6 +23,7 @@ from tension_lens.constants import CHANGE_STATISTIC, INTACT, RANDOM
 from tension_lens.errors import RequestError
 from tension_lens.inputs import OpenConfig, record_run, require_at_least
 from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.pairs import pair_margins
 from tension_lens.neurons.conditions import Condition, ablation, intact, random_controls
 from tension_lens.neurons.controls import ControlUnavailable
 from tension_lens.neurons.effects import accuracy_columns, paired_changes
@@ -97,10 +97,10 @@ def sweep_rows(
         row = dict(zip(("selector", "top", "draw"), choice, strict=True))
         row["neurons"] = 0 if condition.neurons is None else len(condition.neurons)
         rows.append({**row, **accuracy_columns(tables[condition])})
-        margins = tables[condition].margin
+        margins = pair_margins(tables[condition])
         ablated = 0.0 if condition.neurons is None else float(attributed[condition.neurons.mask()].sum())
-        rows[-1]["mean_margin"] = float(np.mean(margins))
-        rows[-1]["margin_change"] = float(np.mean(margins - before.margin))
+        rows[-1]["mean_margin"] = float(margins.mean())
+        rows[-1]["margin_change"] = float((margins - pair_margins(before)).mean())
         rows[-1]["forecast"] = 0.0 - ablated
     return [rows[0], *({**row, **change} for row, change in zip(rows[1:], changes, strict=True))]
 
@@ -122,8 +122,7 @@ def run(config: SweepConfig) -> dict[str, Any]:
     (config.out / RUN_FILE).unlink(missing_ok=True)
     with atomic_write(config.out / SWEEP_FILE) as temporary:
         pd.DataFrame(sweep_rows(chosen, tables, attributed)).to_csv(temporary, index=False)
-    note = f"McNemar's exact p, Holm-corrected over the {len(chosen)} choices of this table"
-    more: dict[str, Any] = {"passes": len(conditions), "results": {"model": model.card.identity, "correction": note}}
+    more: dict[str, Any] = {"passes": len(conditions), "results": {"model": model.card.identity}}
     record_run(config.out / RUN_FILE, "tension_lens.sweep", plain(config), model, data, seconds=seconds, **more)
     return {"table": str(config.out / SWEEP_FILE), "conditions": len(conditions), "n": len(tables[intact()])}
 

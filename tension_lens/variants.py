@@ -50,8 +50,8 @@ def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) 
     """A row for the intact model, each variant and each random set.
 
     `jaccard` is with the neurons of the set that `against` names; `difference` is the accuracy minus that set's on the
-    same items, with Tango's 95 % interval; `p_holm` is McNemar's exact p after Holm's correction over the rows. Both
-    arguments have the same names, `intact` among them; `control` and `draw` say which sets are random.
+    same items, with Tango's 95 % interval; `p_value` is exact and not corrected for the number of rows. Both arguments
+    have the same names, `intact` among them; `control` and `draw` say which sets are random.
     """
     sets = {name: one.neurons for name, one in conditions.items() if one.neurons is not None}
     against = {name: VARIANTS[name].against if name in VARIANTS else TOOLKIT for name in sets}
@@ -61,7 +61,7 @@ def variant_rows(conditions: dict[str, Condition], items: dict[str, ItemTable]) 
         alike = jaccard(sets[name].mask(), sets[other].mask()) if other in sets else None
         about = {"neurons": len(sets[name]), "site": sets[name].site, "against": other}
         drawn = {"control": conditions[name].control or None, "draw": conditions[name].draw}
-        rows[name].update({**about, "jaccard": alike, **change, "family_size": len(against), **drawn})
+        rows[name].update({**about, "jaccard": alike, **change, **drawn})
     return list(rows.values())
 
 

@@ -27,7 +27,7 @@ def score_rows(cells, task_type="helpful", rule="paper", chance=0.5):
     """Rows of the table `scores` from (backbone, seed, objective, sub-task): (accuracy, low, high)."""
     columns = ["backbone", "seed", "objective", "subtask", "accuracy", "low", "high"]
     data = "paper" if rule == "paper" else "sample:mixed:test"
-    about = {"condition": "baseline", "set": "", "control": "", "data": data, "rule": rule, "task_type": task_type}
+    about = {"condition": "baseline", "set": "", "data": data, "rule": rule, "task_type": task_type}
     rows = [(*model, *numbers) for model, numbers in cells.items()]
     return pd.DataFrame(rows, columns=columns).assign(**about, n=100, chance=chance)
 
@@ -45,15 +45,15 @@ def _sweep():
     model = {"run": "run/sweep", "backbone": "tiny", "seed": "0", "objective": "mixed", "data": "sample:mixed:test"}
     table = pd.DataFrame(rows, columns=["selector", "top", "draw", "accuracy", "low", "high"]).assign(n=200, **model)
     changes = table["accuracy"].where(table["selector"] == "mean_abs")
-    return table.assign(difference=changes, difference_low=changes, difference_high=changes, p_holm=changes)
+    return table.assign(difference=changes, difference_low=changes, difference_high=changes, p_value=changes)
 
 
 SWEEP = _sweep()
 
 
 def variant_rows():
-    """Rows of `Results.variants` of two models: (variant, against, difference, low, high, p_holm) of each."""
-    columns = ["objective", "variant", "against", "difference", "difference_low", "difference_high", "p_holm"]
+    """Rows of `Results.variants` of two models: (variant, against, difference, low, high, p_value) of each."""
+    columns = ["objective", "variant", "against", "difference", "difference_low", "difference_high", "p_value"]
     both = [
         ("gate", "toolkit", 0.01, -0.02, 0.04, 1.0),
         ("percentile", "toolkit", 0.0, -0.01, 0.01, 1.0),

@@ -65,7 +65,7 @@ def write_sweep(folder, backbone, seed, random):
     change = -pd.Series(random.uniform(0, 0.2, len(rows))).where(table["top"] > 0)
     accuracy = 0.6 + change.fillna(0)
     table = table.assign(n=100, accuracy=accuracy, low=accuracy - 0.09, high=accuracy + 0.09, difference=change)
-    table = table.assign(difference_low=change - 0.05, difference_high=change + 0.05, p_value=0.2, p_holm=1.0)
+    table = table.assign(difference_low=change - 0.05, difference_high=change + 0.05, p_value=0.2)
     folder.mkdir(parents=True)
     table.to_csv(folder / "sweep.csv", index=False)
     model = {"backbone": backbone, "seed": seed, "objective": "mixed"}

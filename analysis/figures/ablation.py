@@ -10,7 +10,7 @@ from analysis.figures.frame import Trace, condition_words, placed_by_subtask, ro
 from analysis.figures.marks import backbone_dots, control_spans, dots
 from analysis.figures.pooling import interval_words, pool_controls, pool_levels, whose
 from analysis.figures.style import COLOURS, CONTROL_SYMBOLS, OTHERS
-from tension_lens.constants import ALPHA, CONTROLS
+from tension_lens.constants import CONTROLS
 
 SUBTASK_HEIGHT = 44
 CELL = ["objective", "condition", "set", "ablation", "data"]
@@ -22,17 +22,13 @@ def effects_figure(conditions: pd.DataFrame) -> go.Figure:
     """Change in accuracy by sub-task when a set is ablated, next to the random controls of that set.
 
     The mean over models with its 95 % interval, single backbones as small dots, and the mean and range of each kind of
-    control. A diamond marks a change that is significant after Holm's correction; for a mean, in most of its models.
-    A menu selects model and set, the mixed model first.
+    control. A menu selects model and set, the mixed model first.
 
     Args:
         conditions: the table `conditions` of `analysis.tables`.
     """
-    rows = placed_by_subtask(conditions).assign(hit=conditions["p_holm"] < ALPHA)
-    keys = [*CELL, "place"]
-    levels = pool_levels(rows, "difference", keys, ("before", "after", "n", "lost", "gained", "p_holm"))
-    hits = rows.groupby(keys, sort=False, as_index=False).agg(hits=("hit", "sum"), tests=("hit", "size"))
-    levels = levels.merge(hits, on=keys, how="left")
+    rows, keys = placed_by_subtask(conditions), [*CELL, "place"]
+    levels = pool_levels(rows, "difference", keys, ("before", "after", "n", "lost", "gained", "p_value"))
     kinds, cells = _kinds(rows), dict(list(rows.groupby(CELL, sort=False)))
     traces: dict[str, list[Trace]] = {}
     for cell, part in sorted(levels.groupby(CELL, sort=False), key=lambda one: ORDER.index(one[0][0])):
@@ -57,12 +53,11 @@ def _effects(levels: pd.DataFrame, controls: Mapping[str, pd.DataFrame], legend:
     yield from backbone_dots(levels[levels["alone"]], 100, POINTS, colour, **style)
 
     def hover(row: pd.Series) -> str:
-        number = interval_words(row, 100, POINTS)
-        return f"{style['name']}, {row['place']}<br>{whose(row)}: {number}<br>{_test(row)}"
+        text = f"{style['name']}, {row['place']}<br>{whose(row)}: {interval_words(row, 100, POINTS)}"
+        return text + (f"<br>{_counts(row)}" if row["models"] == 1 else "")
 
-    mean = levels[~levels["alone"]]
-    symbols = ["diamond" if most else "circle" for most in 2 * mean["hits"] > mean["tests"]]
-    yield dots(mean, hover, marker={"color": colour, "size": 10, "symbol": symbols}, showlegend=legend, **style)
+    marker = {"color": colour, "size": 10}
+    yield dots(levels[~levels["alone"]], hover, marker=marker, showlegend=legend, **style)
     for lane, (kind, drawn) in enumerate(controls.items(), start=1):
         if len(drawn):
             look = {"legendgroup": kind, "lane": lane, "showlegend": legend}
@@ -75,15 +70,13 @@ def _controls(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
     return pool_controls(rows.assign(**{new: rows[f"{kind}_{old}"] for new, old in names.items()}), [*CELL, "place"])
 
 
-def _test(row: pd.Series) -> str:
-    if row["models"] > 1:
-        return f"Holm p < {ALPHA} in {row['hits']} of {row['tests']} models"
+def _counts(row: pd.Series) -> str:
     return (
-        f"{100 * row['before']:.4g} → {100 * row['after']:.4g} %, n = {row['n']:,}, lost {row['lost']:,}, gained "
-        f"{row['gained']:,}, Holm p = {row['p_holm']:.3g}"
+        f"{100 * row['before']:.4g} → {100 * row['after']:.4g} %, n = {row['n']:,}, lost {row['lost']:.4g}, gained "
+        f"{row['gained']:.4g}, p = {row['p_value']:.3g}"
     )
 
 
 def effects_caption(conditions: pd.DataFrame) -> str:
     """Caption of `effects_figure`."""
-    return caption("effects", n=counted(conditions["n"]), controls=", ".join(_kinds(conditions)), alpha=ALPHA)
+    return caption("effects", n=counted(conditions["n"]), controls=", ".join(_kinds(conditions)))

@@ -83,7 +83,7 @@ def _words(row: pd.Series) -> str:
     if pd.isna(row.get("difference")):
         return words
     change = f"{100 * row['difference']:+.4g} [{100 * row['difference_low']:.4g}, {100 * row['difference_high']:.4g}]"
-    return f"{words}<br>change {change} points, Holm p = {row['p_holm']:.3g}"
+    return f"{words}<br>change {change} points, p = {row['p_value']:.3g}"
 
 
 def sweep_caption(sweeps: pd.DataFrame) -> str:

@@ -7,11 +7,10 @@ import plotly.graph_objects as go
 
 from analysis.figures.captions import caption, counted
 from analysis.figures.frame import Trace, placed_by_condition, row_figure
-from analysis.figures.marks import backbone_dots, control_spans, dots
-from analysis.figures.pooling import interval_words, pool_controls, pool_levels, whose
+from analysis.figures.marks import backbone_dots, dots
+from analysis.figures.pooling import interval_words, pool_levels, whose
 from analysis.figures.style import COLOURS
 from analysis.tables.retention import EVERY
-from tension_lens.neurons.conditions import Condition
 
 MEASURES = {"combined": "mixed", "helpful": "helpful", "harmless": "harmless"}
 """Measures of retention, with the objective whose colour each has."""
@@ -47,44 +46,34 @@ def _style(name: str, group: str, lane: int, objective: str) -> Trace:
 
 
 def retention_figure(retention: pd.DataFrame) -> go.Figure:
-    """Fraction of the items that single-objective models judge correctly that the mixed model retains, by condition.
+    """Fraction of the pairs that single-objective models judge correctly that the mixed model retains, by condition.
 
-    Three measures (combined, helpful, harmless) over all items with 95 % intervals; single backbones as small dots;
-    random controls of each set in grey. A menu selects the dataset.
+    Three measures (combined, helpful, harmless) over all items with 95 % intervals; single backbones as small dots. A
+    menu selects the dataset.
 
     Args:
         retention: the table `retention` of `analysis.tables`.
     """
     rows = _over_all(retention[retention["measure"].isin(MEASURES)])
-    sets, drawn = rows[rows["control"] == ""], rows[rows["control"] != ""]
-    levels = pool_levels(sets, "share", ["data", "measure", "condition", "place"], ("numerator", "denominator"))
-    drawn = drawn.assign(value=drawn["share"], low=drawn["share"], high=drawn["share"], draws=1)
-    controls = pool_controls(drawn, ["data", "measure", "set", "ablation"])
-    pairs = zip(controls["set"], controls["ablation"], strict=True)
-    controls = placed_by_condition(controls.assign(condition=[Condition(*pair).label for pair in pairs]))
+    levels = pool_levels(rows, "share", ["data", "measure", "condition", "place"], ("numerator", "denominator"))
     traces: dict[str, list[Trace]] = {}
     for data, of_data in levels.groupby("data", sort=False):
         found = traces.setdefault(data, [])
         for lane, (measure, objective) in enumerate(MEASURES.items()):
-            spans = controls[(controls["data"] == data) & (controls["measure"] == measure)]
-            look = {"legendgroup": "random", "lane": lane}
-            for number, (_, of_it) in enumerate(spans.groupby("condition", sort=False)):
-                shown = number == 0 and measure == "combined"
-                found.append(control_spans(of_it, "x-thin-open", "random controls", " %", showlegend=shown, **look))
             part = of_data[of_data["measure"] == measure]
             found += _condition_dots(part, 100, " %", _counts, _style(measure, measure, lane, objective))
-    figure = row_figure(traces, sets["place"], ROW_HEIGHT, len(MEASURES), entries=1 + len(MEASURES))
-    return figure.update_xaxes(title_text="retained by the mixed model, % of items")
+    figure = row_figure(traces, rows["place"], ROW_HEIGHT, len(MEASURES))
+    return figure.update_xaxes(title_text="retained by the mixed model, % of pairs")
 
 
 def _counts(row: pd.Series) -> str:
-    return f"{row['numerator']:,} of {row['denominator']:,} items"
+    return f"{row['numerator']:,} of {row['denominator']:,} pairs"
 
 
 def retention_caption(retention: pd.DataFrame) -> str:
     """Caption of `retention_figure`."""
     rows = _over_all(retention[retention["measure"].isin(MEASURES)])
-    return caption("retention", n=counted(rows["denominator"]), controls=(rows["control"] != "").any())
+    return caption("retention", n=counted(rows["items"]))
 
 
 def margins_figure(margins: pd.DataFrame, units: str = "standardised") -> go.Figure:

@@ -10,7 +10,7 @@ from analysis.figures.frame import Trace, row_figure
 from analysis.figures.marks import control_spans, dots
 from analysis.figures.pooling import pool_controls
 from analysis.figures.style import COLOURS, CONTROL_SYMBOLS
-from tension_lens.constants import ALPHA, OBJECTIVES, RANDOM
+from tension_lens.constants import OBJECTIVES, RANDOM
 from tension_lens.neurons.paper_variants import CLAMPED, GATE, PAPER, PERCENTILE, SIGNED
 
 ROW_HEIGHT = 56
@@ -28,8 +28,8 @@ WORDS = {
 def variants_figure(variants: pd.DataFrame) -> go.Figure:
     """Accuracy with the neurons of a variant ablated minus accuracy with those of its reference set ablated.
 
-    A dot with its 95 % interval for each variant and objective; mean and range of random sets. A diamond marks a
-    difference that is significant after Holm's correction. A menu selects backbone and seed.
+    A dot with its 95 % interval for each variant and objective; mean and range of random sets. A menu selects backbone
+    and seed.
 
     Args:
         variants: `Results.variants`.
@@ -55,8 +55,7 @@ def _dots(rows: pd.DataFrame) -> Iterator[Trace]:
     for objective in present:
         part, lane = rows[rows["objective"] == objective], OBJECTIVES.index(objective)
         found, drawn = part[part["kind"] != RANDOM], part[part["kind"] == RANDOM]
-        symbols = ["diamond" if p_holm < ALPHA else "circle" for p_holm in found["p_holm"]]
-        marker = {"color": COLOURS[objective], "size": 9, "symbol": symbols}
+        marker = {"color": COLOURS[objective], "size": 9}
         yield dots(found, _hover, marker=marker, name=f"{objective} model", lane=lane, legendgroup=objective)
         if len(drawn):
             draws = drawn.assign(low=drawn["value"], high=drawn["value"], draws=1)
@@ -69,10 +68,10 @@ def _hover(row: pd.Series) -> str:
     return (
         f"{row['objective']} model, {row['place']}: {row['neurons']:,} neurons, Jaccard {row['jaccard']:.2f} with "
         f"{row['against']}<br>accuracy {100 * row['accuracy']:.4g} %, difference {100 * row['value']:+.3g} points, "
-        f"Holm p = {row['p_holm']:.3g}, n = {row['n']:,}"
+        f"p = {row['p_value']:.3g}, n = {row['n']:,}"
     )
 
 
 def variants_caption(variants: pd.DataFrame) -> str:
     """Caption of `variants_figure`."""
-    return caption("variants", n=counted(variants["n"]), alpha=ALPHA)
+    return caption("variants", n=counted(variants["n"]))

@@ -5,8 +5,8 @@ import pandas as pd
 from scipy.stats import fisher_exact
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.results.scores import STRICT
-from tension_lens.constants import ALPHA, BASELINE
+from analysis.results.scores import DIAGONAL, STRICT
+from tension_lens.constants import ALPHA, BASELINE, RM_BENCH_STYLES
 from tension_lens.metrics.paired import holm
 
 OWN = {"helpful": ("helpful",), "harmless": ("harmless",), "mixed": ("helpful", "harmless")}
@@ -44,12 +44,13 @@ def own_accuracies(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def retention_verdicts(retention: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Retention of each intact mixed model against its accuracy on the other items.
+    """Retention of each intact mixed model against its accuracy on the other pairs.
 
-    `share` with `low` and `high` is the share of the `denominator` items that the helpful or the harmless model judges
-    correctly and the mixed model too. `elsewhere` is the mixed model's accuracy on the other items. `p_holm` is of
-    Fisher's exact one-sided test that the first is no larger than the second; `verdict` is `more` where it is below
-    0.05, else `unclear`.
+    `share` with `low` and `high` is the share of the `denominator` pairs that the helpful or the harmless model judges
+    correctly and the mixed model too. `elsewhere` is the mixed model's accuracy on the other pairs. An item of RM-Bench
+    has three pairs, any other item one; `unit` is `pair` or `item` accordingly. `p_holm` is of Fisher's exact one-sided
+    test that the first is no larger than the second; `verdict` is `more` where it is below 0.05, else `unclear`. Three
+    pairs of an item are not independent, so the test divides the counts of RM-Bench by three.
     """
     if retention.empty:
         return retention
@@ -57,14 +58,18 @@ def retention_verdicts(retention: pd.DataFrame, scores: pd.DataFrame) -> pd.Data
     rows = retention[whole & (retention["measure"] == "combined") & (retention["condition"] == BASELINE)]
     rows = rows[rows["share"].notna()].astype({"share": float, "numerator": int, "denominator": int})
     keys = ["backbone", "seed", "data"]
-    intact = scores[(scores["rule"] == STRICT) & (scores["condition"] == BASELINE) & (scores["objective"] == "mixed")]
+    by_pair = scores.loc[scores["rule"] == DIAGONAL, "data"].unique()
+    rule = scores["data"].isin(by_pair).map({True: DIAGONAL, False: STRICT})
+    intact = scores[(scores["rule"] == rule) & (scores["condition"] == BASELINE) & (scores["objective"] == "mixed")]
     intact = intact.assign(correct=intact["accuracy"] * intact["n"]).groupby(keys)[["correct", "n"]].sum().round()
     rows = rows.merge(intact.reset_index(), on=keys)
     kept, missed = rows["numerator"], rows["denominator"] - rows["numerator"]
     correct = rows["correct"] - kept
     wrong = rows["n"] - rows["denominator"] - correct
-    tables = zip(kept, missed, correct, wrong, strict=True)
+    pairs = rows["data"].isin(by_pair).map({True: RM_BENCH_STYLES, False: 1})
+    tables = zip(*((count / pairs).round() for count in (kept, missed, correct, wrong)), strict=True)
     p_value = [fisher_exact([[a, b], [c, d]], "greater").pvalue for a, b, c, d in tables]
     p_holm = holm(np.array(p_value))
     verdict = np.where(p_holm < ALPHA, MORE, UNCLEAR)
-    return rows.assign(elsewhere=correct / (correct + wrong), p_holm=p_holm, verdict=verdict)
+    unit = np.where(pairs > 1, "pair", "item")
+    return rows.assign(elsewhere=correct / (correct + wrong), unit=unit, p_holm=p_holm, verdict=verdict)

@@ -1,7 +1,7 @@
 """The findings of a folder of runs as text.
 
-Each finding is a table of verdicts (`accuracy`, `neurons`, `ablation`) that a template of the same name turns into
-sentences: the estimate, its interval, n, the comparison, and whether it is significant after correction.
+Each finding is a table of results or verdicts (`accuracy`, `neurons`, `ablation`) that a template turns into sentences:
+the estimate, its interval, n and the comparison.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import PackageLoader
 
-from analysis.findings.ablation import ablation_verdicts, sweep_summary
+from analysis.findings.ablation import sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
 from analysis.findings.neurons import depth_verdicts, overlap_verdicts
 from analysis.results.folder import Results
@@ -46,15 +46,15 @@ def findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[Finding]
         results: what the folder of runs holds.
         tables: what `analysis.tables.study.tables_of` made of it; empty without a study.
     """
-    names = ("scores", "overlap", "conditions", "effects", "retention", "gaps")
-    scores, overlap, conditions, effects, retention, gaps = (tables.get(name, pd.DataFrame()) for name in names)
+    names = ("scores", "overlap", "conditions", "retention", "gaps")
+    scores, overlap, conditions, retention, gaps = (tables.get(name, pd.DataFrame()) for name in names)
     return [
         render("scope", **scope(results)),
         render("accuracy", on="held-out pairs", rows=against_chance(results.training.assign(chance=0.5))),
         render("accuracy", on="test items of their own objective", rows=own_accuracies(scores)),
         render("overlap", rows=overlap_verdicts(overlap)),
         render("depth", rows=depth_verdicts(results.sets)),
-        render("ablation", rows=ablation_verdicts(conditions, effects)),
+        render("ablation", rows=conditions),
         render("sweep", rows=sweep_summary(results.sweeps)),
         render("retention", rows=retention_verdicts(retention, scores), known=not retention.empty),
         render("gaps", count=len(gaps)),

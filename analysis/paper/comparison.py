@@ -7,7 +7,15 @@ import pandas as pd
 
 from analysis.figures.pooling import student
 from analysis.paper.published import MEAN, POOLED, TABLES, load, paper_backbones
-from analysis.paper.subtasks import IDENTITY, PERCENT, by_paper_name, paper_changes, paper_retention, paper_scores
+from analysis.paper.subtasks import (
+    IDENTITY,
+    MATH,
+    PERCENT,
+    by_paper_name,
+    paper_changes,
+    paper_retention,
+    paper_scores,
+)
 from analysis.results.folder import Results
 from analysis.tables.neurons import LAYERS_FIRST
 from tension_lens.constants import BASELINE, CHANGE_STATISTIC, OBJECTIVES, PARTS
@@ -173,8 +181,8 @@ def _changes(scores: pd.DataFrame, paired: pd.DataFrame | None) -> pd.DataFrame:
     if paired is None:
         return ablated
     known = by_paper_name(paired)
-    # The paired tests count an item of several pairs once, by all its pairs, so on the diagonal their rule differs.
-    known = known[~known["diagonal"]].assign(subtask=known["paper"])
+    # The mean of two parts has no paired interval.
+    known = known[known["paper"] != MATH].assign(subtask=known["paper"])
     keys = [*IDENTITY, "condition"]
     ablated = ablated.drop(columns=["low", "high", "n"]).merge(known[[*keys, "low", "high", "n"]], on=keys, how="left")
     return ablated.assign(**{name: PERCENT * ablated[name] for name in ("low", "high")})

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float
 from scipy.stats import spearmanr
 
 from analysis.results.folder import Results, scores_folders
-from analysis.results.scores import STRICT
+from analysis.results.scores import DIAGONAL, STRICT
 from tension_lens.artifacts.layout import RUN_FILE
 from tension_lens.artifacts.record import RunRecord
-from tension_lens.constants import ALPHA, BASELINE, BUCKETS, OBJECTIVES, RANDOM
+from tension_lens.constants import BASELINE, BUCKETS, OBJECTIVES, RANDOM
 from tension_lens.neurons.depth import depth_shares
 from tension_lens.neurons.overlap import jaccard
 from tension_lens.neurons.paper_variants import VARIANTS, selected_by_percentile
@@ -145,7 +145,7 @@ def rm_bench_rules(scores: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of the intact models on each RM-Bench domain by the paper's rule, RM-Bench's own and the strict one."""
     if scores.empty:
         return scores
-    rules = {"RM-Bench diagonal": "diagonal", "RM-Bench average": "average", STRICT: "strict"}
+    rules = {DIAGONAL: "diagonal", "RM-Bench average": "average", STRICT: "strict"}
     of_bench = scores["data"].astype(str).str.startswith("rm-bench")
     rows = scores[of_bench & (scores["condition"] == BASELINE) & scores["rule"].isin(rules)]
     keys = ["backbone", "seed", "objective", "subtask"]
@@ -167,16 +167,13 @@ def lengths(results: Results) -> pd.DataFrame:
 def variant_effects(variants: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """By variant, the changes of accuracy over all `models`, and those of random sets under `random`.
 
-    `least` to `most` is the range of the changes, `low` to `high` that of their 95 % intervals; `significant` counts
-    the changes with a Holm-corrected p < 0.05.
+    `least` to `most` is the range of the changes, `low` to `high` that of their 95 % intervals.
     """
     if variants.empty:
         return {}
-    rows = variants.assign(
-        variant=variants["variant"].mask(variants["control"].notna(), RANDOM), significant=variants["p_holm"] < ALPHA
-    )
+    rows = variants.assign(variant=variants["variant"].mask(variants["control"].notna(), RANDOM))
     found = rows[rows["variant"].isin([*VARIANTS, RANDOM])].groupby("variant").agg(
         models=("difference", "size"), least=("difference", "min"), most=("difference", "max"),
-        low=("difference_low", "min"), high=("difference_high", "max"), significant=("significant", "sum"),
+        low=("difference_low", "min"), high=("difference_high", "max"),
     )  # fmt: skip
     return dict(found.to_dict("index"))

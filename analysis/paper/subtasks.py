@@ -8,14 +8,15 @@ from tension_lens.constants import BASELINE
 from tension_lens.data.benchmarks import SUBTASKS
 from tension_lens.data.datasets import Spec
 
-NO_DIAGONAL = "ours counts an RM-Bench row only where every chosen response wins, the paper each pair of one style"
 PERCENT = 100
+MATH = "Math"
+"""The sub-task that the paper makes of two."""
 IDENTITY = ["backbone", "seed", "objective", "subtask"]
 
 
 def paper_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the table `scores` by the paper's rule, without controls; accuracy, low and high in percent."""
-    rows = scores[(scores["rule"] == PAPER) & (scores["control"] == "")]
+    """The rows of the table `scores` by the paper's rule; accuracy, low and high in percent."""
+    rows = scores[scores["rule"] == PAPER]
     return rows.assign(**{name: PERCENT * rows[name].astype(float) for name in ("accuracy", "low", "high")})
 
 
@@ -28,27 +29,23 @@ def paper_changes(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_paper_name(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the paper's sub-tasks, with the paper's name in `paper`; `diagonal` is true where it counts pairs."""
+    """Rows of the paper's sub-tasks, with the paper's name in `paper`."""
     papers = {(one.benchmark, one.name): one.paper for one in SUBTASKS}
     benchmark = rows["data"].map({data: Spec.parse(data).name for data in rows["data"].unique()})
     rows = rows.assign(paper=[papers.get(key) for key in zip(benchmark, rows["subtask"], strict=True)])
-    rows = rows.assign(diagonal=(benchmark == "rm-bench") | (rows["paper"] == "Math"))
     return rows[rows["paper"].notna()]
 
 
 def paper_retention(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the table `retention` for the paper's sub-tasks: the intact model and the zero ablation of each set.
 
-    Math is the mean of its two parts, without an interval; it is missing if one part is. `note` tells where our rule
-    differs from the paper's.
+    Math is the mean of its two parts, without an interval; it is missing if one part is.
     """
-    wanted = (table["control"] == "") & table["ablation"].isin(["", "zero"]) & (table["subtask"] != "all")
-    rows = by_paper_name(table[wanted])
+    rows = by_paper_name(table[table["ablation"].isin(["", "zero"]) & (table["subtask"] != "all")])
     numbers = {name: rows[name].astype(float) for name in ("share", "low", "high")}
-    note = np.where(rows["diagonal"], NO_DIAGONAL, "")
-    rows = rows.assign(subtask=rows["paper"], n=rows["denominator"].astype(float), note=note, **numbers)
-    is_math = rows["subtask"] == "Math"
+    rows = rows.assign(subtask=rows["paper"], n=rows["items"].astype(float), note="", **numbers)
+    is_math = rows["subtask"] == MATH
     groups = rows[is_math].groupby([*IDENTITY, "condition", "measure"], sort=False)
     means = groups.agg(share=("share", "mean"), parts=("share", "count")).reset_index()
-    means = means[means["parts"] > 1].assign(low=np.nan, high=np.nan, n=np.nan, note=NO_DIAGONAL)
+    means = means[means["parts"] > 1].assign(low=np.nan, high=np.nan, n=np.nan, note="")
     return pd.concat([rows[~is_math], means], ignore_index=True)

@@ -127,14 +127,13 @@ def _retention(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
     combined = table[table["measure"] == "combined"]
     rows = paper_retention(combined)
     if rows.empty:
-        whole = (combined["control"] == "") & combined["ablation"].isin(["", "zero"]) & (combined["subtask"] == "all")
-        rows = combined[whole]
+        rows = combined[combined["ablation"].isin(["", "zero"]) & (combined["subtask"] == "all")]
         rows = rows.assign(subtask=rows["data"] + ", " + rows["task_type"])
     rows = rows[rows["share"].notna()]
     rows = rows.assign(percent=100 * rows["share"].astype(float))
     what = "Retention in percent: of the items that the helpful or the harmless model judges correctly, the share that"
     of_rm_bench = rows["data"].astype(str).str.startswith("rm-bench").any()
-    rule = " An RM-Bench item is correct if every chosen response wins." if of_rm_bench else ""
+    rule = " An RM-Bench item counts as three pairs, one for each style." if of_rm_bench else ""
     intact = rows[rows["condition"] == BASELINE]
     if len(intact):
         caption = f"{what} the mixed model judges correctly too; {_seeds(intact)}.{rule}"
@@ -171,7 +170,7 @@ def _pairs(training: pd.DataFrame, scores: pd.DataFrame) -> Iterator[tuple[str, 
     if len(training):
         frames.append(training.assign(pairs="held out of " + training["data"].astype(str)))
     if len(scores):
-        wanted = (scores["rule"] == STRICT) & (scores["condition"] == BASELINE) & (scores["control"] == "")
+        wanted = (scores["rule"] == STRICT) & (scores["condition"] == BASELINE)
         rows = scores[wanted & scores["data"].str.partition(":")[0].isin(["hh-rlhf", "sample"])]
         frames.append(rows.assign(pairs=rows["data"] + ", " + rows["subtask"]))
     if not any(map(len, frames)):

@@ -15,9 +15,11 @@ from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.scoring import Score, accuracies, diagonal, paper_accuracies
 
 STRICT = "every chosen above every rejected"
-"""The rule that decides whether an item is correct, in paired tests too."""
+"""The paper's rule for items of several responses."""
 PAPER = "paper"
 """The paper's 25 sub-tasks; those of RM-Bench by its diagonal."""
+DIAGONAL = "RM-Bench diagonal"
+"""Pairs of one style, by which paired tests and retention judge RM-Bench."""
 
 
 def score_rows(tables: Mapping[str, ItemTable]) -> Iterator[dict[str, Any]]:
@@ -71,7 +73,7 @@ def _by_its_own_rule(benchmark: str, data: str, table: ItemTable, types: dict[st
         domains = rm_bench(table)
         for name, domain in domains.domains.items():
             part, lengths = table.where(table.subtask == name), table.lengths([name])
-            yield _row(data, "RM-Bench diagonal", diagonal(name, part), types[name], lengths)
+            yield _row(data, DIAGONAL, diagonal(name, part), types[name], lengths)
             for kind in ("easy", "normal", "hard", "average"):
                 yield _row(data, f"RM-Bench {kind}", getattr(domain, kind), types[name], lengths)
         yield _row(data, "RM-Bench overall", domains.overall["average"], "", table.lengths())

@@ -1,7 +1,7 @@
 """Read the item tables of a study into scores by rule and compact cells, from which tables and figures are made.
 
-Several studies can be read as one. Rewards are read one model at a time and dropped; a cell keeps for every item only
-whether it is correct, and its margin.
+Several studies can be read as one. Rewards are read one model at a time and dropped; a cell keeps only the margins of
+every item's pairs and which of them are judged correctly.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,13 @@ from tension_lens.constants import OBJECTIVES, SIDES
 from tension_lens.errors import RequestError
 from tension_lens.metrics.distributions import score_shift
 from tension_lens.metrics.item_table import ItemTable, read_metadata
+from tension_lens.metrics.pairs import pair_margins, pairs_won
 from tension_lens.neurons.conditions import Condition
 
 IDENTITY = ("backbone", "seed", "objective")
 ABOUT = ("condition", "set", "ablation", "control", "draw", "neurons")
+ABOUT_SET = ("condition", "set", "ablation", "neurons")
+"""What identifies a condition that is no control."""
 Group = tuple[str, str, str, str]
 """Backbone, seed, objective, data."""
 CellKey = tuple[str, str, str, str, Condition]
@@ -50,10 +53,10 @@ class Cell:
     condition: Condition
     neurons: int
     """Number of ablated neurons."""
-    right: Bool[np.ndarray, " item"]
-    """min(chosen rewards) > max(rejected rewards)."""
-    margin: Float[np.ndarray, " item"]
-    """min(chosen rewards) − max(rejected rewards), float32."""
+    right: Bool[np.ndarray, "item pair"]
+    """Which pairs are judged correctly, see `pairs_won`."""
+    margin: Float[np.ndarray, "item pair"]
+    """Margins of the pairs in units of reward, float32."""
 
     @property
     def model(self) -> tuple[str, str, str]:
@@ -61,9 +64,10 @@ class Cell:
         return self.backbone, self.seed, self.objective
 
     def labels(self) -> dict[str, Any]:
-        """The first columns of a row about this cell: the model, the data and the condition."""
+        """The first columns of a row about this cell, which is no control: the model, the data and the condition."""
         model = {name: getattr(self, name) for name in (*IDENTITY, "data")}
-        return {**model, **self.condition.columns(), "neurons": self.neurons}
+        about = {**self.condition.columns(), "neurons": self.neurons}
+        return {**model, **{name: about[name] for name in ABOUT_SET}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ class Study:
     items: dict[str, Items]
     """By data spec."""
     scores: list[dict[str, Any]]
-    """A row for each model, condition, rule and sub-task."""
+    """A row for each model, condition that is no control, rule and sub-task."""
     distributions: list[dict[str, Any]]
     """The distribution of rewards, a row for each model, condition, data, side and time (`before` or `after` the
     ablation). `edges` and `density` are the arrays of a histogram, with the same edges before and after."""
@@ -170,8 +174,8 @@ def _cell(table: ItemTable) -> Cell:
         **{name: about[name] for name in (*IDENTITY, "data")},
         condition=Condition.of(about),
         neurons=int(about["neurons"]),
-        right=table.right,
-        margin=table.margin.astype(np.float32),
+        right=pairs_won(table),
+        margin=pair_margins(table).astype(np.float32),
     )
 
 
@@ -187,11 +191,13 @@ def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -
 
 
 def _scores(tables: dict[str, dict[Condition, ItemTable]]) -> Iterator[dict[str, Any]]:
-    """The score rows of every condition of one model."""
+    """The score rows of every condition of one model; controls are left out."""
     for condition in dict.fromkeys(condition for by_condition in tables.values() for condition in by_condition):
+        if condition.is_control:
+            continue
         by_data = {data: found[condition] for data, found in tables.items() if condition in found}
         metadata = next(iter(by_data.values())).metadata
-        labels = {name: metadata[name] for name in (*IDENTITY, *ABOUT)}
+        labels = {name: metadata[name] for name in (*IDENTITY, *ABOUT_SET)}
         for row in score_rows(by_data):
             yield {**labels, **row}
 

@@ -1,84 +1,81 @@
-"""Effects of ablations on accuracy: paired differences from the intact model and from random controls."""
+"""Effects of ablations on accuracy: paired differences from the intact model, next to those of random controls."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.results.study import Cell, Study
-from tension_lens.constants import INTACT
 from tension_lens.metrics.distributions import AcrossSeeds
 from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
+from tension_lens.metrics.pairs import item_credits
 from tension_lens.neurons.conditions import Condition
 
-KEYS = ("backbone", "seed", "objective", "data", "condition")
-FIELDS = ("set", "ablation", "control", "draw")
-"""The columns that identify a condition; `condition` is its label."""
-AGAINST = ("against", "against_control", "against_draw")
+KEYS = ("backbone", "seed", "objective", "data", "condition", "set", "ablation")
+"""The columns that identify a model, its data and an ablated set; `condition` is the label of set and ablation."""
 COLUMNS = ("subtask", "n", "before", "after", "difference", "low", "high", "lost", "gained", "p_value")
 
 
 def effects(study: Study) -> pd.DataFrame:
-    """Paired differences in accuracy by sub-task, a row for each pair of conditions of a model.
+    """Change of accuracy from the intact model by sub-task, a row for each set ablated in each model.
 
-    `against` is the reference: the `intact` model or, for a set, one of its random controls, whose kind and draw are
-    `against_control` and `against_draw`. `difference` = accuracy under the condition − accuracy under the reference, a
-    fraction, with Tango's 95 % interval and McNemar's exact `p_value`. `p_holm` is Holm-corrected over the
-    `family_size` tests of one model in one family: sets against the intact model, controls against the intact model, or
-    sets against controls of one kind. An item is correct if min(chosen rewards) > max(rejected rewards), for every
-    benchmark.
+    `before` and `after` are the accuracies of the intact model and with the set ablated, over `n` items. `difference` =
+    after − before, a fraction, with Tango's 95 % interval `low` to `high`. `lost` and `gained` sum the credit that
+    items lose and gain. An item's credit is the share of its pairs that are judged correctly, see `pairs_won`; RM-Bench
+    has three pairs an item, all else one. `p_value` is of the exact sign-flip test over items (for one pair an item
+    McNemar's). It is not corrected for the number of sub-tasks: they are exploratory.
     """
-    questions: dict[tuple[str, ...], dict[tuple[str, ...], PairedCounts]] = {}
+    comparisons: dict[tuple[str, ...], PairedCounts] = {}
     for group in study.groups().values():
-        for cell, other, question in _pairs(group):
-            reference = other.condition.columns()
-            against = INTACT if other.condition.is_intact else reference["condition"]
-            about = (*cell.condition.columns().values(), against, reference["control"], reference["draw"])
-            key = (*cell.model, cell.data, *about)
-            before, after = (one.right.astype(np.float64) for one in (other, cell))
-            counts = count_pairs(before, after, study.items[cell.data].subtask)
-            questions.setdefault((*cell.model, question), {})[key] = counts
-    keys = [*KEYS, *FIELDS, *AGAINST]
-    frames = [pd.DataFrame(columns=[*keys, "subtask"])] if not questions else []
-    for tests in map(paired_tests, questions.values()):
-        columns = {name: getattr(tests, name) for name in COLUMNS}
-        frame = pd.DataFrame(tests.comparison, columns=keys).assign(**columns)
-        frames.append(frame.assign(p_holm=tests.adjusted_p, family_size=tests.family_size))
-    return pd.concat(frames, ignore_index=True)
+        intact = group.get(Condition())
+        for condition, cell in group.items():
+            if intact is not None and not condition.is_intact and not condition.is_control:
+                key = (*cell.model, cell.data, condition.label, condition.set, condition.ablation)
+                comparisons[key] = _change(study, intact, cell)
+    if not comparisons:
+        return pd.DataFrame(columns=[*KEYS, *COLUMNS])
+    tests = paired_tests(comparisons)
+    columns = {name: getattr(tests, name) for name in COLUMNS}
+    return pd.DataFrame(tests.comparison, columns=list(KEYS)).assign(**columns)
 
 
-def _pairs(group: dict[Condition, Cell]) -> Iterator[tuple[Cell, Cell, str]]:
-    """(cell, reference cell, family of the test) for one model on one data spec."""
-    intact = group.get(Condition())
-    for condition, cell in group.items():
-        if condition.is_intact:
-            continue
-        if intact is not None:
-            yield cell, intact, "controls" if condition.is_control else "sets"
-        if not condition.is_control:
-            for other in group.values():
-                if other.condition.is_control and other.condition.of_set == condition:
-                    yield cell, other, other.condition.control
+def _change(study: Study, intact: Cell, cell: Cell) -> PairedCounts:
+    """Changes of the items' credits from the intact model to a cell, by sub-task."""
+    before, after = item_credits(intact.right), item_credits(cell.right)
+    return count_pairs(before, after, study.items[cell.data].subtask, pairs=cell.right.shape[1])
 
 
 def condition_table(effects_table: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The effect of every set in every model on every sub-task, next to its random controls; a row each.
+    """The rows of `effects` with the size of each set, next to its random controls.
 
-    Columns: `n`, `before` and `after` (accuracy of the intact model and with the set ablated), `difference` with `low`,
-    `high` and `p_holm`; for each kind of control `KIND_mean`, `KIND_min`, `KIND_max` (differences from the intact model
-    over the draws) and `KIND_draws`. A set without controls of a kind has empty cells, not 0.
+    More columns: `neurons`; for each kind of control `KIND_mean`, `KIND_min`, `KIND_max` (changes of accuracy from the
+    intact model over the draws, without a test) and `KIND_draws`. A set without controls of a kind has empty cells, not
+    0.
     """
-    from_intact = effects_table[effects_table["against"] == INTACT].drop(columns=[*FIELDS, *AGAINST])
-    about = pd.DataFrame([cell.labels() for cell in study.cells.values()])[[*KEYS, *FIELDS, "neurons"]]
-    rows = from_intact.merge(about, on=list(KEYS), how="left")
-    sets, controls = rows[rows["control"] == ""], rows[rows["control"] != ""]
-    same = ["backbone", "seed", "objective", "data", "set", "ablation", "subtask"]
-    for kind, drawn in controls.groupby("control", sort=True):
-        span = drawn.groupby(same)["difference"].agg(["mean", "min", "max", "size"])
-        span.columns = [f"{kind}_{name}" for name in ("mean", "min", "max", "draws")]
-        sets = sets.merge(span.reset_index(), on=same, how="left")
-    return sets.drop(columns=["control", "draw"])
+    about = pd.DataFrame([cell.labels() for cell in study.cells.values() if not cell.condition.is_control])
+    rows = effects_table.merge(about[[*KEYS, "neurons"]], on=list(KEYS), how="left")
+    controls = _control_changes(study)
+    for kind in sorted(controls):
+        rows = rows.merge(pd.concat(controls[kind], ignore_index=True), on=[*KEYS, "subtask"], how="left")
+    return rows
+
+
+def _control_changes(study: Study) -> dict[str, list[pd.DataFrame]]:
+    """By kind of control, for each set the mean, minimum and maximum change over the draws, by sub-task."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for identity, group in study.groups().items():
+        intact = group.get(Condition())
+        drawn: dict[tuple[Condition, str], list[PairedCounts]] = {}
+        for condition, cell in group.items():
+            if intact is not None and condition.is_control:
+                drawn.setdefault((condition.of_set, condition.control), []).append(_change(study, intact, cell))
+        for (of_set, kind), draws in drawn.items():
+            changes = np.array([one.difference for one in draws])
+            spans = {"mean": changes.mean(axis=0), "min": changes.min(axis=0), "max": changes.max(axis=0)}
+            columns = {f"{kind}_{name}": values for name, values in {**spans, "draws": len(draws)}.items()}
+            key = dict(zip(KEYS, (*identity, of_set.label, of_set.set, of_set.ablation), strict=True))
+            found.setdefault(kind, []).append(pd.DataFrame({"subtask": draws[0].subtasks, **columns}).assign(**key))
+    return found
 
 
 def seed_table(rows: pd.DataFrame, value: str, by: list[str], seeds: list[str]) -> pd.DataFrame:

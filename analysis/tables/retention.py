@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from analysis.results.study import Cell, Study
 from tension_lens.constants import INTACT
+from tension_lens.metrics.pairs import item_credits
 from tension_lens.metrics.retention import retained_margins, retention
 from tension_lens.neurons.conditions import Condition
 
@@ -37,47 +38,46 @@ def _intact(study: Study, cell: Cell, *objectives: str) -> dict[str, Cell]:
 
 
 def _mixed(study: Study) -> Iterator[tuple[Cell, dict[str, Cell]]]:
-    """Every cell of a mixed model with the intact single-objective models."""
+    """Every cell of a mixed model that is no control, with the intact single-objective models."""
     for cell in study.cells.values():
-        if cell.objective == "mixed":
+        if cell.objective == "mixed" and not cell.condition.is_control:
             yield cell, _intact(study, cell, *SINGLE)
 
 
 def retention_table(study: Study) -> pd.DataFrame:
-    """Retention of the mixed model under every condition, over all items, by task type and by sub-task.
+    """Retention of the mixed model, intact and with each set ablated, over all items, by task type and by sub-task.
 
     A row for each `measure`: `combined`, `helpful`, `harmless`, `jaccard_helpful`, `jaccard_harmless` (see
-    `Retention`), with `numerator`, `denominator`, `share`, Wilson's `low` and `high`. `reason` says why a share is
-    missing. Only models with both single-objective models have rows, and controls have none by sub-task.
+    `Retention`), with `numerator` and `denominator` (pairs, see `pairs_won`), `items` with a pair in the denominator,
+    `share`, Wilson's `low` and `high` over items. `reason` says why a share is missing. Only models with both
+    single-objective models have rows.
     """
     rows: list[dict[str, Any]] = []
     for cell, single in _mixed(study):
         if len(single) < len(SINGLE):
             continue
-        for about, part in _parts(study, cell.data, by_subtask=not cell.condition.is_control):
-            credits = (one.right[part].astype(np.float64) for one in (*single.values(), cell))
-            for measure, share in asdict(retention(*credits)).items():
+        for about, part in _parts(study, cell.data, by_subtask=True):
+            right = (one.right[part] for one in (*single.values(), cell))
+            for measure, share in asdict(retention(*right)).items():
                 rows.append({**cell.labels(), **about, "measure": measure, **share})
     return pd.DataFrame(rows)
 
 
 def margin_table(study: Study) -> pd.DataFrame:
-    """Margins of the items that the mixed and a single-objective model both judge correctly.
+    """Margins of the pairs that the mixed and a single-objective model both judge correctly, averaged within an item.
 
     A row for each mixed cell that is no control, `reference` model, part and `units`: `raw` (each model's own units of
-    reward) or `standardised` (divided by the sd of that model's margins over all items of the part). Columns:
-    `reference_mean`, `mixed_mean`, their `sd`, `difference` = mixed − reference on the same items with Student's 95 %
-    interval.
+    reward) or `standardised` (divided by the sd of that model's margins over all pairs of the part). Columns: `n`
+    items, `reference_mean`, `mixed_mean`, their `sd`, `difference` = mixed − reference on the same items with Student's
+    95 % interval.
     """
     rows: list[dict[str, Any]] = []
     for cell, single in _mixed(study):
-        if cell.condition.is_control:
-            continue
         for name, other in single.items():
             for about, part in _parts(study, cell.data, by_subtask=False):
-                credits = [one.right[part].astype(np.float64) for one in (other, cell)]
+                right = [one.right[part] for one in (other, cell)]
                 margins = [one.margin[part].astype(np.float64) for one in (other, cell)]
-                found = retained_margins(credits[0], margins[0], credits[1], margins[1])
+                found = retained_margins(right[0], margins[0], right[1], margins[1])
                 for units, compared in (("raw", found.raw), ("standardised", found.standardised)):
                     if compared is None:
                         continue
@@ -91,10 +91,10 @@ def margin_table(study: Study) -> pd.DataFrame:
 
 
 def flip_table(study: Study) -> pd.DataFrame:
-    """Items judged correctly by only one of two models or conditions, a row each.
+    """Items of which one of two models or conditions judges more pairs correctly than the other, a row each.
 
     `reference` is `helpful` or `harmless` (intact models, compared with the intact mixed model) or `intact` (the same
-    model, compared with each of its sets ablated); `flip` is `lost` (correct in the reference only) or `gained`.
+    model, compared with each of its sets ablated); `flip` is `lost` (more pairs correct in the reference) or `gained`.
     """
     frames = []
     for cell in study.cells.values():
@@ -104,7 +104,8 @@ def flip_table(study: Study) -> pd.DataFrame:
         items = study.items[cell.data]
         about = {name: cell.labels()[name] for name in FLIP_LABELS}
         for objective, other in _intact(study, cell, *names).items():
-            for flip, rows in (("lost", other.right & ~cell.right), ("gained", ~other.right & cell.right)):
+            before, after = item_credits(other.right), item_credits(cell.right)
+            for flip, rows in (("lost", after < before), ("gained", after > before)):
                 constant = {**about, "reference": names[objective], "flip": flip}
                 columns = {name: np.full(int(rows.sum()), value, dtype=object) for name, value in constant.items()}
                 frames.append(pd.DataFrame({**columns, "subtask": items.subtask[rows], "item": items.item[rows]}))

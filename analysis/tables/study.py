@@ -15,7 +15,7 @@ def tables_of(study: Study) -> dict[str, pd.DataFrame]:
     scores = pd.DataFrame(study.scores)
     # A checkpoint from elsewhere may have no seed; means over seeds exclude it.
     seeds = sorted({cell.seed for cell in study.cells.values() if cell.seed.isdigit()}, key=int)
-    of_sets = scores[(scores["control"] == "") & scores["seed"].isin(seeds)]
+    seeded = scores[scores["seed"].isin(seeds)]
     return {
         "conditions": condition_table(every, study),
         "scores": scores,
@@ -23,7 +23,7 @@ def tables_of(study: Study) -> dict[str, pd.DataFrame]:
         "retention": retention_table(study),
         "margins": margin_table(study),
         "distributions": pd.DataFrame(study.distributions).drop(columns=["edges", "density"], errors="ignore"),
-        "seeds": seed_table(of_sets, "accuracy", SCORE_KEYS, seeds),
+        "seeds": seed_table(seeded, "accuracy", SCORE_KEYS, seeds),
         "gaps": pd.DataFrame(study.gaps, columns=["backbone", "seed", "objective", "data", "condition", "why"]),
         "flips": flip_table(study),
     }

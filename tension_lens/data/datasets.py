@@ -23,6 +23,8 @@ FILE_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 NAMES = ("sample", "hh-rlhf", *BENCHMARKS)
 SPLITS = ("train", "test")
 DEFAULT_SPLIT = "test"
+UNNAMED = "unnamed"
+"""Spec of comparisons that were not loaded by one."""
 TASK_TYPES = ("helpful", "harmless")
 HH_HUB_ID = "Anthropic/hh-rlhf"
 HH_TASK_TYPES = {part.name: part.task_type for part in subtasks_of("hh-rlhf")}
@@ -92,7 +94,7 @@ class Dataset:
     """Number of invalid rows, by reason."""
     missing: tuple[str, ...] = ()
     """Requested parts of the dataset that were not found."""
-    spec: str = "unnamed"
+    spec: str = UNNAMED
     """The data spec with its defaults filled in."""
 
     def __len__(self) -> int:

@@ -37,12 +37,16 @@ def accuracy_of(correct: Sequence[float | int] | Float[np.ndarray, " item"]) -> 
     Raises:
         RequestError: if there are no items.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
     if not len(correct):
         raise RequestError("accuracy needs at least one item, found none")
-    share = float(np.mean(correct))
+    return wilson(float(np.mean(correct)), len(correct))
+
+
+def wilson(share: float, n: int) -> Accuracy:
+    """A share of n items, at least one, with Wilson's 95 % interval."""
+    from statsmodels.stats.proportion import proportion_confint
+
     # 1 - CONFIDENCE is not exactly 0.05 in floating point and changes the last digit of the limits.
-    low, high = proportion_confint(share * len(correct), len(correct), alpha=ALPHA, method="wilson")
+    low, high = proportion_confint(share * n, n, alpha=ALPHA, method="wilson")
     # Rounding must not put the share outside its own interval where all items or none are correct.
-    return Accuracy(share, min(float(low), share), max(float(high), share), len(correct))
+    return Accuracy(share, min(float(low), share), max(float(high), share), n)

@@ -1,4 +1,4 @@
-"""Paired comparisons of two models or conditions on the same items: exact tests, intervals and their correction."""
+"""Paired comparisons of two models or conditions on the same items: exact tests, intervals, Holm's correction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,29 +9,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 from tension_lens.constants import CONFIDENCE
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
+from tension_lens.metrics.sign_flip import sign_flip_exact
 
 Credits = Float[np.ndarray, " item"] | Bool[np.ndarray, " item"]
-"""For every item 1 or true if it is judged correctly, else 0 or false."""
+"""For every item the share of its pairs that are judged correctly: 0 or 1 for an item of one pair."""
+Counts = Int[np.ndarray, " test"] | Float[np.ndarray, " test"]
 BISECTIONS = 60
 """Bisections of an interval of width at most 2; the rest is smaller than the spacing of doubles near 1."""
-
-
-def right_items(correct: Credits) -> Bool[np.ndarray, " item"]:
-    """Which items are judged correctly.
-
-    Retention, McNemar's test and the interval are defined for items that are right or wrong. A fractional credit (a tie
-    shared among k responses, a share of several pairs) is neither and must not be rounded.
-
-    Raises:
-        RequestError: if a credit is neither 0 nor 1.
-    """
-    right: Bool[np.ndarray, " item"] = correct == 1
-    if len(odd := np.flatnonzero(~right & (correct != 0))):
-        raise RequestError(
-            f"paired measures need every credit to be 0 or 1, found {correct[odd[0]]:g} at row {odd[0]} "
-            f"({len(odd)} such rows); judge each item right or wrong first, such as by `ItemTable.right`"
-        )
-    return right
 
 
 def require_same_items(**tables: ItemTable) -> None:
@@ -62,67 +46,107 @@ def require_same_items(**tables: ItemTable) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PairedCounts:
-    """Counts of items by sub-task under two conditions; sub-tasks in order of appearance."""
+    """Items by sub-task and by their change of credit between two conditions; sub-tasks in order of appearance."""
 
     subtasks: tuple[str, ...]
-    n: Int[np.ndarray, " subtask"]
-    """Items."""
-    right_before: Int[np.ndarray, " subtask"]
-    lost: Int[np.ndarray, " subtask"]
-    """Right before, wrong after."""
-    gained: Int[np.ndarray, " subtask"]
-    """Wrong before, right after."""
+    credit_before: Float[np.ndarray, " subtask"]
+    """Sum of the credits under the first condition."""
+    changes: Int[np.ndarray, "subtask change"]
+    """Number of items with each change, from −1 to +1 in steps of 1/`pairs`."""
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of an item."""
+        return int(self.changes.shape[1]) // 2
+
+    @property
+    def n(self) -> Int[np.ndarray, " subtask"]:
+        """Items."""
+        n: Int[np.ndarray, " subtask"] = self.changes.sum(axis=1)
+        return n
+
+    @property
+    def lost(self) -> Float[np.ndarray, " subtask"]:
+        """Σ max(before − after, 0) over items; the number of lost items where every credit is 0 or 1."""
+        lost: Float[np.ndarray, " subtask"] = self.changes[:, : self.pairs] @ np.arange(self.pairs, 0, -1) / self.pairs
+        return lost
+
+    @property
+    def gained(self) -> Float[np.ndarray, " subtask"]:
+        """Σ max(after − before, 0) over items."""
+        gained: Float[np.ndarray, " subtask"] = (
+            self.changes[:, self.pairs + 1 :] @ np.arange(1, self.pairs + 1) / self.pairs
+        )
+        return gained
+
+    @property
+    def difference(self) -> Float[np.ndarray, " subtask"]:
+        """Change of accuracy, (gained − lost)/n."""
+        difference: Float[np.ndarray, " subtask"] = (self.gained - self.lost) / self.n
+        return difference
 
 
-def count_pairs(before: Credits, after: Credits, subtask: Shaped[np.ndarray, " item"]) -> PairedCounts:
-    """Items lost and gained from one condition to another, by sub-task.
+def count_pairs(before: Credits, after: Credits, subtask: Shaped[np.ndarray, " item"], pairs: int = 1) -> PairedCounts:
+    """Changes of the items' credits from one condition to another, by sub-task.
 
     Args:
-        before: credit of every item, 0 or 1, such as under the intact model.
+        before: credit of every item, such as under the intact model (see `metrics.pairs.item_credits`).
         after: credit of the same items in the same order, such as under the ablated model.
         subtask: the sub-task of every item.
+        pairs: pairs of an item; credits are multiples of 1/pairs.
 
     Raises:
-        RequestError: if a credit is neither 0 nor 1.
+        RequestError: if a credit is not one of 0, 1/pairs, …, 1.
     """
     import pandas as pd
 
-    was, stays = right_items(before), right_items(after)
+    won, kept = (_pairs_of(credit, pairs) for credit in (before, after))
     codes, names = pd.factorize(subtask)
-    n, right, lost, gained = (
-        np.bincount(codes[items], minlength=len(names))
-        for items in (np.ones_like(was), was, was & ~stays, ~was & stays)
-    )
-    return PairedCounts(tuple(names), n, right, lost, gained)
+    width = 2 * pairs + 1
+    changes = np.bincount(codes * width + kept - won + pairs, minlength=len(names) * width)
+    credit = np.bincount(codes, weights=won, minlength=len(names)) / pairs
+    return PairedCounts(tuple(names), credit, changes.reshape(len(names), width))
+
+
+def _pairs_of(credit: Credits, pairs: int) -> Int[np.ndarray, " item"]:
+    """The number of pairs that each item wins, from its credit."""
+    won = np.rint(np.nan_to_num(credit * pairs))
+    # A share of pairs that a benchmark does not have, such as a tie shared among responses, must not be rounded.
+    if len(odd := np.flatnonzero((won / pairs != credit) | (won < 0) | (won > pairs))):
+        known = "0 or 1" if pairs == 1 else f"a multiple of 1/{pairs} from 0 to 1"
+        raise RequestError(
+            f"paired measures need every credit to be {known}, found {credit[odd[0]]:g} at row {odd[0]} "
+            f"({len(odd)} such rows); judge each pair right or wrong first, such as by `metrics.pairs.pairs_won`"
+        )
+    whole: Int[np.ndarray, " item"] = won.astype(np.int64)
+    return whole
 
 
 @dataclass(frozen=True, eq=False)
 class PairedTests:
-    """A family of paired accuracy differences: one test for each sub-task of each comparison."""
+    """Paired accuracy differences: one exact test for each sub-task of each comparison, not corrected for their number.
+
+    Items are the units: an item of several pairs has the share of the pairs that are judged correctly as its credit.
+    """
 
     comparison: tuple[tuple[str, ...], ...]
     """The key of each test's counts."""
     subtask: tuple[str, ...]
     n: Int[np.ndarray, " test"]
-    lost: Int[np.ndarray, " test"]
-    gained: Int[np.ndarray, " test"]
+    """Items."""
+    lost: Float[np.ndarray, " test"]
+    """Sum of the credit that items lose."""
+    gained: Float[np.ndarray, " test"]
     before: Float[np.ndarray, " test"]
     """Accuracy, a fraction."""
     after: Float[np.ndarray, " test"]
     difference: Float[np.ndarray, " test"]
     """after − before = (gained − lost)/n, a fraction."""
     low: Float[np.ndarray, " test"]
-    """Lower limit of Tango's 95 % interval of the difference, not corrected for the number of tests."""
+    """Lower limit of Tango's 95 % interval of the difference."""
     high: Float[np.ndarray, " test"]
     p_value: Float[np.ndarray, " test"]
-    """McNemar's exact two-sided p."""
-    adjusted_p: Float[np.ndarray, " test"]
-    """Holm's correction for all tests of the family: any true null falls below α with probability at most α."""
-
-    @property
-    def family_size(self) -> int:
-        """Number of tests that the correction accounts for."""
-        return len(self.subtask)
+    """Exact two-sided p of `sign_flip_exact`; McNemar's for items of one pair."""
 
     def change(self, number: int) -> dict[str, float]:
         """One test as columns of a table."""
@@ -131,15 +155,13 @@ class PairedTests:
             "difference_low": float(self.low[number]),
             "difference_high": float(self.high[number]),
             "p_value": float(self.p_value[number]),
-            "p_holm": float(self.adjusted_p[number]),
         }
 
 
 def paired_tests(comparisons: Mapping[tuple[str, ...], PairedCounts]) -> PairedTests:
-    """Test every sub-task of every comparison for a change of accuracy, as one family.
+    """Test every sub-task of every comparison for a change of accuracy.
 
-    p-values are McNemar's exact test, intervals Tango's, and the correction Holm's over all tests of the call, which
-    must therefore hold every test that a statement such as "something changed" is about.
+    p-values are those of `sign_flip_exact`, intervals Tango's. Neither is corrected for the number of tests.
 
     Args:
         comparisons: counts by any key, such as (model, condition).
@@ -150,11 +172,13 @@ def paired_tests(comparisons: Mapping[tuple[str, ...], PairedCounts]) -> PairedT
     labels = [(key, subtask) for key, counts in comparisons.items() for subtask in counts.subtasks]
     if not labels:
         raise RequestError("paired tests need at least one comparison with at least one item, found none")
-    n, right, lost, gained = (
+    n, credit, lost, gained = (
         np.concatenate([getattr(counts, name) for counts in comparisons.values()])
-        for name in ("n", "right_before", "lost", "gained")
+        for name in ("n", "credit_before", "lost", "gained")
     )
-    p_value = mcnemar_exact(lost, gained)
+    # The p-value has no unit, so that changes in thirds and in whole items can be in one array.
+    most = max(counts.pairs for counts in comparisons.values())
+    changes = [np.pad(counts.changes, ((0, 0), (most - counts.pairs,) * 2)) for counts in comparisons.values()]
     low, high = tango_interval(n, lost, gained)
     return PairedTests(
         comparison=tuple(key for key, _ in labels),
@@ -162,25 +186,13 @@ def paired_tests(comparisons: Mapping[tuple[str, ...], PairedCounts]) -> PairedT
         n=n,
         lost=lost,
         gained=gained,
-        before=right / n,
-        after=(right - lost + gained) / n,
+        before=credit / n,
+        after=(credit - lost + gained) / n,
         difference=(gained - lost) / n,
         low=low,
         high=high,
-        p_value=p_value,
-        adjusted_p=holm(p_value),
+        p_value=sign_flip_exact(np.concatenate(changes)),
     )
-
-
-def mcnemar_exact(lost: Int[np.ndarray, " test"], gained: Int[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """McNemar's exact two-sided p-values: min(1, 2 P(X ≤ min(lost, gained))), X ~ Binomial(lost + gained, ½).
-
-    Under the null hypothesis a changed item is as likely lost as gained. The p-value is 1 if no item changes.
-    """
-    from scipy.stats import binom
-
-    both_tails: Float[np.ndarray, " test"] = 2 * binom.cdf(np.minimum(lost, gained), lost + gained, 0.5)
-    return both_tails.clip(max=1.0)
 
 
 def holm(p_value: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
@@ -194,7 +206,7 @@ def holm(p_value: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
 
 
 def tango_interval(
-    n: Int[np.ndarray, " test"], lost: Int[np.ndarray, " test"], gained: Int[np.ndarray, " test"]
+    n: Int[np.ndarray, " test"], lost: Counts, gained: Counts
 ) -> tuple[Float[np.ndarray, " test"], Float[np.ndarray, " test"]]:
     """Tango's 95 % score intervals of the paired difference δ = P(gained) − P(lost).
 
@@ -203,14 +215,15 @@ def tango_interval(
     changes the limits are ±z²/(n + z²). They exclude zero exactly where McNemar's asymptotic test has
     (gained − lost)²/(gained + lost) > z².
 
+    The formula takes the mean square of the items' changes to be the mean of their sizes. With fractional changes the
+    square is smaller than the size, so the interval is then conservative.
+
     Source: Tango, Statistics in Medicine 17 (1998) 891-908. The limits are found by bisection.
     """
     return -_tango_upper(n, gained, lost), _tango_upper(n, lost, gained)
 
 
-def _tango_upper(
-    n: Int[np.ndarray, " test"], lost: Int[np.ndarray, " test"], gained: Int[np.ndarray, " test"]
-) -> Float[np.ndarray, " test"]:
+def _tango_upper(n: Int[np.ndarray, " test"], lost: Counts, gained: Counts) -> Float[np.ndarray, " test"]:
     from scipy.stats import norm
 
     z_squared = norm.ppf((1 + CONFIDENCE) / 2) ** 2

@@ -10,32 +10,39 @@ from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import accuracy_of
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests, require_same_items
+from tension_lens.metrics.pairs import item_credits, pairs_won
 from tension_lens.neurons.conditions import Condition, intact
 
 
 def accuracy_columns(items: ItemTable) -> dict[str, Any]:
-    """`n`, `accuracy`, and `low` and `high` of its Wilson 95 % interval."""
-    found = accuracy_of(items.correct)
+    """`n` items, `accuracy` (mean share of an item's pairs), and `low` and `high` of its Wilson 95 % interval."""
+    found = accuracy_of(item_credits(pairs_won(items)))
     return {"n": found.n, "accuracy": found.accuracy, "low": found.low, "high": found.high}
 
 
-def paired_changes(pairs: Sequence[tuple[ItemTable, ItemTable]]) -> list[dict[str, float]]:
-    """The change of accuracy from the first to the second table of each pair, all pairs as one family of tests.
+def paired_changes(comparisons: Sequence[tuple[ItemTable, ItemTable]]) -> list[dict[str, float]]:
+    """The change of accuracy from the first to the second table of each comparison.
 
-    Returns `difference` with `difference_low` and `difference_high` (Tango's 95 % interval), `p_value` (McNemar's exact
-    test) and `p_holm` (corrected over all pairs) for each pair.
+    Returns `difference` with `difference_low` and `difference_high` (Tango's 95 % interval) and `p_value` (exact, not
+    corrected; see `sign_flip_exact`) for each comparison. RM-Bench is judged by its diagonal (see `pairs_won`).
 
     Raises:
-        RequestError: if the tables of a pair hold different items, or a credit is neither 0 nor 1.
+        RequestError: if the tables of a comparison hold different items, or those of RM-Bench and others.
     """
     counts: dict[tuple[str, ...], PairedCounts] = {}
-    for number, (before, after) in enumerate(pairs):
+    for number, (before, after) in enumerate(comparisons):
         require_same_items(before=before, after=after)
-        counts[(str(number),)] = count_pairs(before.correct, after.correct, np.full(len(before), "all", dtype=object))
+        won = [pairs_won(table) for table in (before, after)]
+        if won[0].shape != won[1].shape:
+            specs = [table.metadata.get("data") for table in (before, after)]
+            raise RequestError(f"item tables to compare must be of one data spec, found {specs}; evaluate both again")
+        credit_before, credit_after = map(item_credits, won)
+        whole = np.full(len(before), "all", dtype=object)
+        counts[(str(number),)] = count_pairs(credit_before, credit_after, whole, pairs=won[0].shape[1])
     if not counts:
         return []
     tests = paired_tests(counts)
-    return [tests.change(number) for number in range(len(pairs))]
+    return [tests.change(number) for number in range(len(comparisons))]
 
 
 def compare(tables: Mapping[Condition, ItemTable]) -> pd.DataFrame:
@@ -43,14 +50,14 @@ def compare(tables: Mapping[Condition, ItemTable]) -> pd.DataFrame:
 
     Columns: `condition` (label), `set`, `ablation`, `control`, `draw`; `n`, `accuracy`, `low`, `high` (Wilson's 95 %
     interval); `difference`, `difference_low`, `difference_high` (change of accuracy with Tango's 95 % interval);
-    `p_value` (McNemar's exact test) and `p_holm` (Holm's correction over the conditions). Changes of the intact row are
-    empty.
+    `p_value` (McNemar's exact test, not corrected for the number of conditions). RM-Bench is judged by its diagonal,
+    with the exact sign-flip test over items. Changes of the intact row are empty.
 
     Args:
         tables: item tables of the same items, the intact condition among them.
 
     Raises:
-        RequestError: if there is no intact condition, items differ, or a credit is neither 0 nor 1.
+        RequestError: if there is no intact condition, or items differ.
     """
     if intact() not in tables:
         raise RequestError("conditions are compared with the intact model; add intact() to the conditions")

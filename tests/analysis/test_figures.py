@@ -229,7 +229,7 @@ def test_held_out_accuracies_have_their_intervals_and_the_line_of_chance():
 # --- tension
 
 
-def test_retention_shows_shares_intervals_and_controls_of_the_table(one):
+def test_retention_shows_shares_and_intervals_of_the_table_and_no_control(one):
     table = retention_table(one)
     figure = retention_figure(table)
     require_well_made(figure)
@@ -241,12 +241,7 @@ def test_retention_shows_shares_intervals_and_controls_of_the_table(one):
             assert drawn[place] == percents(found.loc[measure, condition], "share", "low", "high")
     # Helpful right: items 0-5 and 8, 12-15; of these eleven the intact mixed model keeps 0-3, 8 and 12-15: nine.
     assert points(figure, name="helpful")["intact"][0] == pytest.approx(100 * 9 / 11, rel=1e-3)
-    controls = [trace for trace in figure.data if trace.name == "random controls"]
-    assert all(trace.meta == {**WHO, "data": DATA, "condition": "shared"} for trace in controls)
-    shares = [found.loc["combined", f"shared.uniform-{draw}"]["share"] for draw in (0, 1)]
-    middle = controls[0].x[0]
-    ends = [middle - controls[0].error_x.arrayminus[0], middle + controls[0].error_x.array[0]]
-    assert [*ends, middle] == pytest.approx([100 * min(shares), 100 * max(shares), 50 * sum(shares)], rel=1e-3)
+    assert {trace.name for trace in figure.data} == {"combined", "helpful", "harmless"}
 
 
 def test_retention_that_has_no_denominator_is_absent(one):
@@ -294,7 +289,7 @@ def test_margins_show_the_differences_of_the_table(one):
 # --- ablation
 
 
-def test_effects_show_differences_tests_and_controls_of_the_table(one):
+def test_effects_show_differences_p_values_and_controls_of_the_table(one):
     table = condition_table(effects(one), one)
     figure = effects_figure(table)
     require_well_made(figure)
@@ -303,11 +298,11 @@ def test_effects_show_differences_tests_and_controls_of_the_table(one):
     found = points(figure, name="shared set")
     for subtask in ("helpful-base", "harmless-base"):
         assert found[subtask] == percents(rows.loc[subtask], "difference", "low", "high")
-    # Of helpful items one is lost: p = 1. Of harmless ones eleven are, 2 · (1/2)¹¹, doubled by Holm: 0.002.
-    assert dict(zip(rows_of(figure, drawn), drawn.marker.symbol, strict=True)) == {
-        "helpful-base": "circle",
-        "harmless-base": "diamond",
-    }
+    # Of helpful items one is lost: p = 1. Of harmless ones eleven are: 2 · (1/2)¹¹.
+    texts = dict(zip(rows_of(figure, drawn), drawn.text, strict=True))
+    assert texts["helpful-base"].endswith("lost 1, gained 0, p = 1")
+    assert texts["harmless-base"].endswith("lost 11, gained 0, p = 0.000977")
+    assert drawn.marker.symbol is None
     assert drawn.meta == {**WHO, "condition": "shared", "data": DATA}
     # uniform-0 loses two of twelve harmless items, uniform-1 two of eight helpful ones.
     assert points(figure, name="random, uniform") == {
@@ -316,19 +311,16 @@ def test_effects_show_differences_tests_and_controls_of_the_table(one):
     }
 
 
-def test_effects_of_many_models_mark_what_most_of_them_show(many):
+def test_effects_of_many_models_are_a_mean_without_a_p_value(many):
     table = condition_table(effects(many), many)
     figure = effects_figure(table)
     require_well_made(figure)
     (mean,) = (t for t in figure.data if t.name == "shared set" and "backbone" not in t.meta)
-    assert set(mean.marker.symbol) == {"circle", "diamond"}
+    assert not any("p =" in text for text in mean.text)
     everyone = {"backbone": ["small", "tiny"], "seed": ["0", "1"]}
     assert mean.meta == {"condition": "shared", "data": DATA, "over": everyone}
     assert [t.meta["over"] for t in figure.data if t.name == "random, uniform"] == [everyone]
     assert {trace.meta["backbone"] for trace in figure.data if "backbone" in trace.meta} == {"tiny", "small"}
-    table.loc[table["backbone"] == "tiny", "p_holm"] = 1.0
-    (mean,) = (t for t in effects_figure(table).data if t.name == "shared set" and "backbone" not in t.meta)
-    assert set(mean.marker.symbol) == {"circle"}
 
 
 def test_the_menu_of_effects_holds_sets_of_the_mixed_model_first(one):
@@ -373,9 +365,8 @@ def test_variants_show_differences_of_the_table_and_the_span_of_random_sets():
     helpful = points(figure, name="helpful model")
     expected = [(-3.0, -6.0, 0.0), (1.0, -2.0, 4.0), (0.0, -1.0, 1.0), (2.0, -2.0, 6.0)]
     assert list(helpful.values()) == [pytest.approx(one) for one in expected]
-    # Only one difference has p < 0.05.
-    symbols = {trace.name: list(trace.marker.symbol) for trace in figure.data if "model" in trace.name}
-    assert symbols == {"helpful model": ["circle"] * 4, "harmless model": ["diamond", "circle", "circle", "circle"]}
+    texts = {trace.name: trace.text[0] for trace in figure.data if "model" in trace.name}
+    assert "p = 0.4," in texts["helpful model"] and "p = 0.01," in texts["harmless model"]
     random = [trace for trace in figure.data if trace.name == "random neurons"]
     assert [trace.x[0] for trace in random] == pytest.approx([0.5, 1.0])
     assert random[0].error_x.array[0] == pytest.approx(1.5) and random[0].error_x.arrayminus[0] == pytest.approx(1.5)
@@ -587,19 +578,19 @@ def test_selectors_differ_in_colour_and_look_and_show_on_light_and_dark_pages():
 
 
 def test_captions_have_n_and_say_when_controls_are_missing(one):
-    conditions, retention = condition_table(effects(one), one), retention_table(one)
+    conditions = condition_table(effects(one), one)
     without = {
         effects_caption: conditions.drop(columns=[name for name in conditions if "uniform" in name]),
-        retention_caption: retention[retention["control"] == ""],
         sweep_caption: SWEEP[SWEEP["selector"] != "random"],
     }
-    with_controls = {effects_caption: conditions, retention_caption: retention, sweep_caption: SWEEP}
+    with_controls = {effects_caption: conditions, sweep_caption: SWEEP}
     for caption, table in with_controls.items():
         assert "Grey" in caption(table) and "Grey" not in caption(without[caption])
     distributions = pd.DataFrame(one.distributions)
     counts = {
         effects_caption(conditions): "n = 8 to 12",
         sweep_caption(SWEEP): "n = 200 items",
+        retention_caption(retention_table(one)): "n = 9 to 13 items with such a pair",
         variants_caption(variant_rows()): "n = 400 items",
         density_caption(distributions): "n = 20 responses",
         overlap_caption(overlaps()): "n = 4 to 5 neurons",

@@ -1,16 +1,17 @@
 """Findings on results whose truth is known: verdicts on numbers, and templates that show the numbers."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from jinja2 import UndefinedError
-from parts_items import of_margins
-from parts_study import INTACT, LAYER_0, SHARED, UNIFORM_0, write_study
+from parts_items import item_table, of_margins
+from parts_study import INTACT, SHARED, write_study
+from scipy.stats import hypergeom
 
-from analysis.findings.ablation import ablation_verdicts, sweep_summary
+from analysis.findings.ablation import sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
 from analysis.findings.findings import FEW, findings, render, scope
 from analysis.findings.neurons import depth_verdicts, overlap_verdicts
@@ -90,73 +91,36 @@ def test_a_models_accuracy_is_of_the_items_of_its_objective_with_wilsons_interva
 ABLATED = {(0, "mixed", INTACT): judged(160, 160), (0, "mixed", SHARED): judged(160, 160, lost=60)}
 
 
-def uniform(draw):
-    return replace(UNIFORM_0, draw=draw)
-
-
-def verdicts_of(folder, controls, cells=ABLATED):
-    named = {(0, "mixed", control): table for control, table in controls.items()}
-    tables = tables_of(study_of(folder, {**cells, **named}))
-    return ablation_verdicts(tables["conditions"], tables["effects"])
-
-
-@pytest.mark.parametrize(
-    ("controls", "verdict"),
-    [
-        ({uniform(draw): judged(160, 160, lost=draw + 1) for draw in range(3)}, "specific"),
-        # One of two controls loses as many items, the same or others.
-        ({UNIFORM_0: judged(160, 160, lost=1), LAYER_0: judged(160, 160, lost=60)}, "unspecific"),
-        ({UNIFORM_0: judged(160, 160, lost=1), LAYER_0: judged(160, 160, lost=60, start=100)}, "unspecific"),
-        # The set differs from its control, but by losing fewer items.
-        ({UNIFORM_0: judged(160, 160, lost=140)}, "unspecific"),
-        ({}, "uncontrolled"),
-    ],
-)
-def test_a_change_is_specific_if_it_exceeds_that_of_every_control(tmp_path, controls, verdict):
-    rows = verdicts_of(tmp_path, controls)
-    assert list(rows["verdict"]) == [verdict, "unchanged"]
-    assert list(rows["draws"]) == [len(controls)] * 2
+def test_ablation_names_the_largest_change_as_exploratory(tmp_path):
+    # 160 of 200 helpful items correct become 100; the harmless ones stay.
+    rows = tables_of(study_of(tmp_path, ABLATED))["conditions"]
     found = render("ablation", rows=rows)
-    require(found.lead, "1 of 2")
-    if controls:
-        # 160 of 200 correct become 100 of 200.
-        row, line = rows.iloc[0], found.detail[-1]
-        require(line, "shared", "4 neurons", "mixed", "tiny", "seed 0", "80.0 %", "50.0 %", "200", "−30.0 points")
-        require(line, interval(row["low"], row["high"]), "p < 0.001", f"{len(controls)} random control")
-        require(line, points([row["control_low"], row["control_high"]]))
+    row = rows.iloc[0]
+    require(found.lead, "2 changes", "−30.0 points", interval(row["low"], row["high"]), "exploratory")
+    require(found.detail[-1], "shared", "4 neurons", "mixed", "tiny", "seed 0", "80.0 %", "50.0 %", "200")
+    assert "p =" not in found.lead and "significant" not in " ".join([found.lead, *found.detail])
+    require(render("ablation", rows=rows.iloc[1:]), "1 change of", "+0.0 points")
+    assert render("ablation", rows=NOTHING).detail == []
 
 
-def test_every_ablation_verdict_has_its_own_words_and_controls_their_range(tmp_path):
-    rows = verdicts_of(tmp_path, {uniform(lost): judged(160, 160, lost=lost) for lost in (1, 3)})
-    assert rows.loc[0, ["control_low", "control_high"]].to_list() == [-3 / 200, -1 / 200]
-    words = ("specific", "unspecific", "uncontrolled", "unchanged")
-    assert len({render("ablation", rows=rows.assign(verdict=one)).lead for one in words}) == 4
-
-
-def test_without_a_significant_change_the_range_of_the_intervals_is_given(tmp_path):
-    rows = verdicts_of(tmp_path, {}, {**ABLATED, (0, "mixed", SHARED): judged(160, 160, lost=3)})
-    assert set(rows["verdict"]) == {"unchanged"}
-    require(render("ablation", rows=rows), "none of 2", points([rows["low"].min(), rows["high"].max()]))
-
-
-def test_a_sweep_counts_changes_and_sets_below_every_random_one():
-    rows = [("intact", 0.0, None, None), ("mean", 5.0, -0.02, 1.0), ("mean", 10.0, -0.20, 0.01)]
-    rows += [("random", top, -0.05, 1.0) for top in (5.0, 10.0)] * 2
-    sweeps = pd.DataFrame(rows, columns=["selector", "top", "difference", "p_holm"])
+def test_a_sweep_counts_sets_and_those_below_every_random_one():
+    rows = [("intact", 0.0, None), ("mean", 5.0, -0.02), ("mean", 10.0, -0.20)]
+    rows += [("random", top, -0.05) for top in (5.0, 10.0)] * 2
+    sweeps = pd.DataFrame(rows, columns=["selector", "top", "difference"])
     sweeps = sweeps.assign(run="r", backbone="tiny", seed="0", objective="mixed", data="sample")
     found = sweep_summary(sweeps)
-    mean = {"tests": 2, "changed": 1, "top_low": 5, "top_high": 10, "low": -0.2, "high": -0.02}
+    mean = {"sets": 2, "top_low": 5, "top_high": 10, "low": -0.2, "high": -0.02}
     assert found.to_dict("records")[0] == {"selector": "mean", **mean, "controlled": 2, "below": 1}
-    assert found.loc[1, ["selector", "tests", "changed", "controlled"]].to_list() == ["random", 4, 0, 0]
+    assert found.loc[1, ["selector", "sets", "controlled"]].to_list() == ["random", 4, 0]
     # The random sets of another model are no controls, nor are those of another size.
     other = sweeps[(sweeps["selector"] == "mean") & (sweeps["top"] == 10)].assign(difference=-0.04)
     other = pd.concat([other.assign(run="other"), other.assign(top=20.0)])
-    assert sweep_summary(pd.concat([sweeps, other])).loc[0, ["tests", "controlled", "below"]].to_list() == [4, 2, 1]
+    assert sweep_summary(pd.concat([sweeps, other])).loc[0, ["sets", "controlled", "below"]].to_list() == [4, 2, 1]
     strong = sweeps.assign(run="other", difference=-0.5)
-    assert sweep_summary(pd.concat([sweeps, strong])).loc[0, ["tests", "controlled", "below"]].to_list() == [4, 4, 1]
+    assert sweep_summary(pd.concat([sweeps, strong])).loc[0, ["sets", "controlled", "below"]].to_list() == [4, 4, 1]
     first, second = render("sweep", rows=found).detail
-    require(first, "mean", "1 of 2", "5 to 10 %", "−20.0 to −2.0")
-    require(second, "random", "none of 4", "−5.0")
+    require(first, "mean", "2 sets", "5 to 10 %", "−20.0 to −2.0", "1 of 2")
+    require(second, "random", "4 sets", "−5.0")
     assert not sweep_summary(sweeps[sweeps["selector"] != "random"])["controlled"].any()
 
 
@@ -173,6 +137,30 @@ def test_retention_is_compared_with_the_other_items(tmp_path, kept, verdict, bot
     twice = pd.concat([rows, rows.assign(share=0.5, elsewhere=0.3, verdict="more")])
     require(render("retention", rows=twice, known=True), span(twice["share"], " %", 100), "30 to 60 %", both)
     assert retention_verdicts(tables["retention"].assign(share=None), tables["scores"]).empty
+
+
+def test_retention_of_rm_bench_is_by_pairs_and_tested_by_items(tmp_path):
+    def styles(first, second):
+        """90 items, of which the first 45 and the last 45 win so many of their three pairs."""
+        rewards = [[10.0 * style + (style < won) for style in range(3)] for won in [first] * 45 + [second] * 45]
+        return item_table([(f"{n}", "chat", chosen, [0.5, 10.5, 20.5]) for n, chosen in enumerate(rewards)])
+
+    cells = {"helpful": styles(3, 0), "harmless": styles(0, 0), "mixed": styles(2, 1)}
+    study = read_study(write_study(
+        tmp_path, {("tiny", 0, name, INTACT): table for name, table in cells.items()}, data="rm-bench:all:test"
+    ))  # fmt: skip
+    tables = tables_of(study)
+    (row,) = retention_verdicts(tables["retention"], tables["scores"]).to_dict("records")
+    # Of 135 pairs the mixed model keeps 90; of the other 135 it wins 45. A third of each: 30 and 15 of 45.
+    assert (row["share"], row["denominator"], row["elsewhere"], row["unit"]) == (
+        2 / 3,
+        135,
+        pytest.approx(1 / 3),
+        "pair",
+    )
+    assert row["p_holm"] == pytest.approx(hypergeom(90, 45, 45).sf(29))
+    found = render("retention", rows=pd.DataFrame([row]), known=True)
+    require(found, "135 pairs", "66.7 %", "33.3 %")
 
 
 def set_verdicts(helpful, harmless):
@@ -228,7 +216,7 @@ def test_every_finding_is_told_in_clean_text(tmp_path):
     study = study_of(tmp_path, {**cells, **ABLATED})
     tables = {**tables_of(study), "gaps": pd.DataFrame({"why": ["x"] * 3})}
     found = findings(results_of(study), tables)
-    ablation = render("ablation", rows=ablation_verdicts(tables["conditions"], tables["effects"]))
+    ablation = render("ablation", rows=tables["conditions"])
     for one in (ablation, render("gaps", count=3), render("scope", **scope(results_of(study)))):
         assert one.lead and one.detail and one in found
     text = "\n".join(line for one in found for line in (one.lead, *one.detail))

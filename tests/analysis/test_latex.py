@@ -67,7 +67,7 @@ def cells(latex, row):
 def scores(backbone, seed, condition, accuracies, objective="mixed", **others):
     name = "" if condition == "baseline" else condition
     about = {"backbone": backbone, "seed": str(seed), "objective": objective, "condition": condition, "set": name}
-    about |= {"ablation": "zero" if name else "", "control": "", "rule": "paper", "data": "paper", "n": 100}
+    about |= {"ablation": "zero" if name else "", "rule": "paper", "data": "paper", "n": 100}
     return [
         {**about, "subtask": subtask, "accuracy": value, "low": value - 0.1, "high": value + 0.1, **others}
         for subtask, value in accuracies.items()
@@ -149,9 +149,9 @@ def test_changes_are_paired_by_seed_and_parts_averaged_over_backbones():
 
 
 def test_retention_rmsd_overlap_and_pairs(tmp_path):
-    mixed = {"backbone": "a_b", "seed": "0", "objective": "mixed", "control": "", "measure": "combined"}
+    mixed = {"backbone": "a_b", "seed": "0", "objective": "mixed", "measure": "combined"}
     mixed |= {"task_type": "helpful", "data": "reward-bench:all:filtered", "subtask": "alpacaeval-easy"}
-    mixed |= {"low": 0, "high": 1, "denominator": 10}
+    mixed |= {"low": 0, "high": 1, "items": 10}
     retention = [
         {**mixed, "condition": "baseline", "ablation": "", "share": 0.75},
         {**mixed, "condition": "shared", "ablation": "zero", "share": 0.5},

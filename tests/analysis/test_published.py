@@ -107,7 +107,7 @@ def test_deviations_divide_by_one_less():
 
 def score_rows(backbone, seeds, accuracies, *, condition="baseline", objective="helpful", subtask="Chat"):
     ablated = {"set": condition, "ablation": "zero"} if condition != "baseline" else {"set": "", "ablation": ""}
-    about = {"objective": objective, "condition": condition, "control": "", **ablated, "rule": "paper", "n": 129}
+    about = {"objective": objective, "condition": condition, **ablated, "rule": "paper", "n": 129}
     rows = pd.DataFrame({"seed": [str(seed) for seed in seeds], "accuracy": accuracies})
     limits = {"low": rows["accuracy"] - 0.1, "high": rows["accuracy"] + 0.1}
     return rows.assign(backbone=backbone, subtask=subtask, **about, **limits)
@@ -154,22 +154,26 @@ def test_a_backbone_that_the_paper_lacks_is_compared_with_the_mean_of_the_six():
     assert (row["ours"], row["interval"], math.isnan(row["low"])) == (pytest.approx(60), "", True)
 
 
-def test_changes_are_from_the_intact_model_in_points_with_the_paired_interval_where_the_rule_is_the_same():
-    cells = (("Chat", "baseline", 0.60), ("Chat", "own", 0.55), ("Focus", "baseline", 0.80), ("Focus", "own", 0.70))
+def test_changes_are_from_the_intact_model_in_points_with_the_paired_interval():
+    cells = [(name, *cell) for name in ("Chat", "Math") for cell in (("baseline", 0.60), ("own", 0.55))]
+    cells += [("Focus", "baseline", 0.80), ("Focus", "own", 0.70)]
     ours = pd.concat(score_rows("gpt2-small", [0], [one], condition=name, subtask=part) for part, name, one in cells)
-    subtasks = {"reward-bench-2:all:test": "Focus", "rm-bench:all:test": "chat", "hh-rlhf:mixed:test": "helpful-base"}
+    subtasks = [("reward-bench-2:all:test", "Focus"), ("rm-bench:all:test", "chat"), ("rm-bench:all:test", "math")]
+    subtasks += [("reward-bench-2:all:test", "Math"), ("hh-rlhf:mixed:test", "helpful-base")]
     about = {"backbone": "gpt2-small", "seed": "0", "objective": "helpful", "condition": "own", "n": 495}
-    paired = pd.DataFrame(subtasks.items(), columns=["data", "subtask"]).assign(**about, low=-0.12, high=-0.08)
+    paired = pd.DataFrame(subtasks, columns=["data", "subtask"]).assign(**about, low=-0.12, high=-0.08)
     key = ("gpt2-small", "helpful")
-    focus, chat = (compared("ablation_top10", ours, *key, name, paired=paired) for name in ("Focus", "Chat"))
-    assert (focus["ours"], focus["low"], focus["high"]) == pytest.approx((-10, -12, -8))
-    # Chat belongs to RM-Bench, for which the paired tests have another rule.
-    assert (chat["ours"], chat["interval"], math.isnan(chat["low"])) == (pytest.approx(-5), "", True)
+    for name, change in (("Focus", -10), ("Chat", -5)):
+        row = compared("ablation_top10", ours, *key, name, paired=paired)
+        assert (row["ours"], row["low"], row["high"]) == pytest.approx((change, -12, -8))
+    # Math is the mean of two sub-tasks.
+    math_ = compared("ablation_top10", ours, *key, "Math", paired=paired)
+    assert (math_["ours"], math_["interval"], math.isnan(math_["low"])) == (pytest.approx(-5), "", True)
 
 
 def test_retention_has_the_papers_names_and_math_needs_both_its_parts():
-    about = {"backbone": "gpt2-small", "seed": "0", "objective": "mixed", "condition": "baseline", "control": ""}
-    about |= {"ablation": "", "measure": "combined", "low": 0.1, "high": 0.9, "denominator": 50}
+    about = {"backbone": "gpt2-small", "seed": "0", "objective": "mixed", "condition": "baseline"}
+    about |= {"ablation": "", "measure": "combined", "low": 0.1, "high": 0.9, "items": 50}
     columns = ["data", "subtask", "share"]
     rows = [("reward-bench:all:filtered", "alpacaeval-easy", 0.5), ("rm-bench:all:test", "math", 0.2)]
     ours = pd.DataFrame([*rows, ("rm-bench:all:test", "all", 0.9)], columns=columns).assign(**about)
@@ -179,7 +183,7 @@ def test_retention_has_the_papers_names_and_math_needs_both_its_parts():
     assert compared("retention", ours, *key, "Math")["gap"] != ""
     both = pd.concat([ours, ours.iloc[[1]].assign(data="reward-bench-2:all:test", subtask="Math", share=0.6)])
     row = compared("retention", both, *key, "Math")
-    assert (row["ours"], row["caveat"] != "") == (pytest.approx(0.4), True)
+    assert (row["ours"], row["interval"]) == (pytest.approx(0.4), "")
 
 
 def test_averages_of_the_partition_need_every_sub_task():
@@ -243,8 +247,7 @@ def test_without_any_result_every_number_is_a_gap(table):
     assert rows["published"].notna().all()
 
 
-def test_only_the_papers_rule_without_controls_is_compared():
+def test_only_the_papers_rule_is_compared():
     ours = score_rows("gpt2-small", [0], [0.6])
     assert len(paper_scores(ours)) == 1
     assert len(paper_scores(ours.assign(rule="RM-Bench average"))) == 0
-    assert len(paper_scores(ours.assign(control="uniform"))) == 0

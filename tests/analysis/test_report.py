@@ -37,7 +37,7 @@ def test_saved_tables_are_exact_and_run_no_formula(tmp_path):
 @pytest.mark.slow
 def test_a_report_of_two_studies_has_the_numbers_of_each(runs, report):
     alone = [report_of(read_results(runs / backbone)).tables for backbone in BACKBONES]
-    # Holm's families are of one model each, and so are scores: another study changes none of them.
+    # Every row is of one model: another study changes none of them.
     for name in ("scores", "effects", "conditions", "retention", "margins", "distributions", "flips", "gaps"):
         both = pd.concat([one[name] for one in alone], ignore_index=True)
         assert set(both["backbone"]) <= set(BACKBONES)

@@ -137,7 +137,7 @@ def test_numbers_in_the_page_are_those_of_the_tables(opened, exhibits):
 def test_a_saved_table_is_the_whole_table(opened, exhibits):
     table = exhibits["table-effects"].table
     assert len(table) > 200, "more rows than the page draws at once"
-    found = saved_table(opened, "table-effects", seed=str, draw=str, against_draw=str)
+    found = saved_table(opened, "table-effects", seed=str)
     assert_frame_equal(found, table.replace("", pd.NA), check_dtype=False, check_exact=True)
 
 

@@ -77,7 +77,9 @@ def test_studies_of_two_families_are_read_as_one(run):
     found = read_results(run.parent).study
     right = {(cell.backbone, cell.condition.label): cell.right.tolist() for cell in found.cells.values()}
     assert right == {
-        ("other", "baseline"): [False, True], ("other", "shared"): [False, True], ("tiny", "baseline"): [True, False]
+        ("other", "baseline"): [[False], [True]],
+        ("other", "shared"): [[False], [True]],
+        ("tiny", "baseline"): [[True], [False]],
     }  # fmt: skip
     assert {row["backbone"] for row in found.scores} == {"other", "tiny"}
     assert list(found.items) == [DATA]

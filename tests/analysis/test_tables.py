@@ -38,25 +38,63 @@ def study(tmp_path_factory):
 
 
 def test_effects_are_paired_differences_with_exact_tests(study):
-    found = effects(study).set_index(["condition", "against", "subtask"])
-    row = found.loc["shared", "intact", "helpful-base"]
+    found = effects(study).set_index(["condition", "subtask"])
+    # Controls have no row.
+    assert list(found.index) == [("shared", "helpful-base"), ("shared", "harmless-base")]
+    row = found.loc["shared", "helpful-base"]
     # Items 0 to 3 are lost and none is gained: 5 of 8 right become 1 of 8.
     assert (row["n"], row["lost"], row["gained"]) == (8, 4, 0)
     assert (row["before"], row["after"], row["difference"]) == (5 / 8, 1 / 8, -4 / 8)
-    # McNemar: 2 · (1/2)⁴. Two sub-tasks of one set are the family, the other p is 1: Holm doubles the smaller.
+    # McNemar: 2 · (1/2)⁴.
     assert row["p_value"] == pytest.approx(1 / 8)
-    assert (row["p_holm"], row["family_size"]) == (pytest.approx(1 / 4), 2)
     assert row["low"] < -0.5 < row["high"]
-    gained = found.loc["shared", "intact", "harmless-base"]
+    gained = found.loc["shared", "harmless-base"]
     assert (gained["difference"], gained["lost"], gained["gained"], gained["p_value"]) == (1 / 4, 0, 1, 1)
-    # Against uniform-1, which has lost items 2 and 3 itself: 3 right become 1.
-    control = found.loc["shared", "shared.uniform-1", "helpful-base"]
-    assert (control["before"], control["after"], control["lost"]) == (3 / 8, 1 / 8, 2)
-    # The sets are asked about controls of one kind at a time: 2 draws × 2 sub-tasks of uniform ones, 1 × 2 of layer.
-    assert control["family_size"] == 4
-    assert found.loc["shared", "shared.layer-0", "helpful-base"]["family_size"] == 2
-    # 3 controls × 2 sub-tasks against the intact model.
-    assert found.loc["shared.layer-0", "intact", "helpful-base"]["family_size"] == 6
+
+
+def chat(*styles):
+    """RM-Bench items that win these of their three pairs of one style, and are wrong by the strict rule."""
+    return item_table([
+        (f"chat/{n}", "chat", [10.0 * style + int(won) for style, won in enumerate(of_it)], [0.5, 10.5, 20.5])
+        for n, of_it in enumerate(styles)
+    ])  # fmt: skip
+
+
+def test_rm_bench_is_judged_by_its_diagonal_where_the_strict_rule_sees_nothing(tmp_path):
+    cells = {
+        ("tiny", 0, "helpful", INTACT): chat("110", "000", "100", "000"),
+        ("tiny", 0, "harmless", INTACT): chat("011", "000", "000", "010"),
+        ("tiny", 0, "mixed", INTACT): chat("111", "111", "110", "000"),
+        ("tiny", 0, "mixed", SHARED): chat("000", "100", "010", "100"),
+        ("tiny", 0, "mixed", UNIFORM_0): chat("111", "111", "000", "000"),
+    }
+    study = read_study(write_study(tmp_path, cells, data="rm-bench:all:test"))
+    scores = pd.DataFrame(study.scores).set_index(["objective", "condition", "rule"])["accuracy"]
+    for condition, expected in (("baseline", 8 / 12), ("shared", 3 / 12)):
+        assert scores["mixed", condition, "every chosen above every rejected"] == 0
+        assert scores["mixed", condition, "RM-Bench diagonal"] == pytest.approx(expected)
+    (row,) = condition_table(effects(study), study).to_dict("records")
+    # Thirds lost: 3, 2 and 1; gained: 1. Of the 2⁴ choices of signs of 3, 2, 1, 1 six reach a sum of 5 or more:
+    # ±(3 + 2 + 1 + 1) and ±(3 + 2 + 1 − 1) twice.
+    assert (row["n"], row["lost"], row["gained"]) == (4, 2, pytest.approx(1 / 3))
+    assert (row["before"], row["after"]) == pytest.approx((8 / 12, 3 / 12))
+    assert (row["difference"], row["p_value"]) == pytest.approx((-5 / 12, 6 / 16))
+    assert row["low"] < -5 / 12 < row["high"]
+    assert (row["uniform_mean"], row["uniform_draws"]) == (pytest.approx(-2 / 12), 1)
+    # Helpful or harmless win pairs 0, 1, 2 of item 0, 0 of item 2 and 1 of item 3; the mixed model all but the last.
+    retained = retention_table(study).set_index(["condition", "subtask", "measure"])
+    whole = retained[retained["task_type"] == "all"].loc["baseline", "all", "combined"]
+    assert (whole["numerator"], whole["denominator"], whole["items"]) == (4, 5, 3)
+    # Retained with helpful: pairs 0, 1 of item 0 and 0 of item 2, in margins of 0.5 under both models.
+    margins = margin_table(study).set_index(["condition", "reference", "task_type", "units"])
+    assert margins.loc["baseline", "helpful", "all", "raw"][["n", "reference_mean", "difference"]].tolist() == [
+        2,
+        0.5,
+        0,
+    ]
+    flips = flip_table(study)
+    flips = flips[flips["condition"] == "shared"].groupby("flip")["item"].agg(list).to_dict()
+    assert flips == {"lost": ["chat/0", "chat/1", "chat/2"], "gained": ["chat/3"]}
 
 
 def test_each_set_is_next_to_its_controls(study):
@@ -88,10 +126,9 @@ def test_retention_is_the_share_of_what_the_single_models_get_right(study):
     assert share("baseline", "all", "harmless", "combined") == (2, 3)
     assert share("shared", "helpful-base", "helpful", "combined") == (0, 6)
     assert share("shared", "harmless-base", "harmless", "combined") == (2, 3)
-    assert share("shared.uniform-1", "all", "helpful", "combined") == (2, 6)
     assert found.loc["baseline", "all", "all", "combined"]["share"] == pytest.approx(6 / 9)
-    # Controls are not followed into the sub-tasks.
-    assert ("shared.uniform-1", "helpful-base", "helpful", "combined") not in found.index
+    # Controls have no row.
+    assert set(found.index.get_level_values("condition")) == {"baseline", "shared"}
 
 
 def test_margins_are_those_of_items_both_get_right(tmp_path):
@@ -186,18 +223,16 @@ def test_a_control_that_a_set_cannot_have_is_a_gap_with_its_reason(tmp_path):
     ]
 
 
-def test_shuffled_labels_leave_no_effect_after_correction(tmp_path):
+def test_shuffled_labels_give_small_p_values_as_often_as_stated(tmp_path):
     random = np.random.default_rng(11)
     subtasks = [f"{kind}-{part}" for kind in ("helpful", "harmless") for part in range(10) for _ in range(100)]
     cells = {}
-    sets = [Condition(name, "zero") for name in ("own", "helpful", "harmless")]
-    for condition in (INTACT, *sets, SHARED, Condition("own", "zero", "uniform", 0), LAYER_0):
+    sets = [Condition(name, "zero") for name in ("own", "helpful", "harmless", "helpful_only", "harmless_only")]
+    for condition in (INTACT, *sets, SHARED, LAYER_0):
         # Rewards differ by condition, labels are coins: every difference of accuracy is chance.
         cells["tiny", 0, "mixed", condition] = of_margins(random.normal(size=2000), subtasks)
     found = effects(read_study(write_study(tmp_path, cells)))
-    assert len(found) == (6 + 2) * 20
-    assert (found["p_value"] < 0.05).sum() > 0
-    assert (found["p_holm"] > 0.05).all()
+    assert len(found) == 6 * 20
     expected = binom.ppf([0.0001, 0.9999], len(found), 0.05)
     assert expected[0] <= (found["p_value"] < 0.05).sum() <= expected[1]
 

@@ -61,6 +61,7 @@ def test_the_table_and_its_record_say_what_they_are_of(gpt2, tmp_path):
     record = json.loads((tmp_path / "items.run.json").read_text("utf-8"))
     metadata = pq.read_schema(tmp_path / "items.parquet").metadata
     assert metadata[b"tension_lens.condition"] == b"baseline"
+    assert metadata[b"tension_lens.data"].decode() == str(gpt2["data"])
     for key in ("weights_sha256", "data_sha256"):
         assert metadata[f"tension_lens.{key}".encode()].decode() == record[key]
     assert record["command"] == "tension_lens.evaluate"

@@ -162,15 +162,15 @@ def written(runs, done, tmp_path_factory):
     return {path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in out.glob("*.csv")}
 
 
-def test_the_planted_effect_survives_correction_and_nothing_does_on_shuffled_labels(written):
+def test_the_planted_effect_is_found_and_none_on_shuffled_labels(written):
     found = written["conditions"]
     zeroed = found[(found["ablation"] == "zero") & (found["objective"] == "mixed")].set_index(["subtask", "set"])
     planted, shuffled = zeroed.loc["planted"], zeroed.loc["shuffled"]
     assert (planted["before"] == 1).all()
     assert (planted["difference"] < -0.35).all()
-    assert (planted["p_holm"] < 1e-6).all()
+    assert (planted["p_value"] < 1e-6).all()
     assert (planted["high"] < -0.25).all()
-    assert (shuffled["p_holm"] > 0.05).all()
+    assert (shuffled["p_value"] > 0.05 / len(shuffled)).all()
     assert ((shuffled["low"] < 0) & (shuffled["high"] > 0)).all()
 
 
@@ -179,10 +179,10 @@ def test_random_sets_without_the_planted_neuron_change_nothing(runs, done, writt
     (_, row), *_ = found.query("subtask == 'planted' and condition == 'own' and objective == 'mixed'").iterrows()
     assert PLANTED in neuron_pairs(NeuronSet.load(runs / "sets" / "mixed.json"))
     assert (row["uniform_mean"], row["uniform_min"], row["uniform_max"], row["uniform_draws"]) == (0, 0, 0, 2)
-    of_control = "condition == 'own' and against == 'own.uniform-0' and subtask == 'planted'"
-    named = written["effects"].query(of_control)
-    assert (named["difference"] < -0.35).all()
-    assert len(named) == 3
+    # Controls have no rows of their own in any table.
+    labels = written["conditions"]["condition"].unique()
+    for name in ("effects", "scores", "retention", "margins"):
+        assert set(written[name]["condition"]) <= {*labels, "baseline"}
 
 
 def test_three_models_alike_keep_everything(written):

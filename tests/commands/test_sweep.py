@@ -49,11 +49,11 @@ def test_selected_sets_hold_the_planted_neuron_and_random_ones_of_their_size_do_
     loudest = table[table["selector"] == "mean_abs"]
     assert (loudest["accuracy"] < 0.75).all()
     assert (loudest["difference_high"] < -0.1).all()
-    assert (loudest["p_holm"] < 1e-3).all()
+    assert (loudest["p_value"] < 1e-3).all()
     # Random sets share no neuron with the first selector's set, which holds the planted one.
     for draw in (0, 1):
         row = table[(table["selector"] == "random") & (table["top"] == 5) & (table["draw"] == draw)].iloc[0]
-        assert (row["accuracy"], row["difference"], row["p_holm"]) == (1, 0, 1)
+        assert (row["accuracy"], row["difference"], row["p_value"]) == (1, 0, 1)
 
 
 def test_random_sets_are_seeded_by_the_models_weights_and_left_out_where_there_are_none(scored, capsys):

@@ -96,7 +96,7 @@ def test_a_row_is_what_evaluate_finds_and_differences_are_from_what_it_names(sco
         assert table.loc[name, "neurons"] == len(NeuronSet.load(tmp_path / "set.json"))
     assert table.loc["toolkit", "against"] == "intact"
     assert table.loc["toolkit", "difference"] == pytest.approx(table.loc["toolkit", "accuracy"] - 1)
-    assert table.loc["toolkit", "p_holm"] < 1e-3
+    assert table.loc["toolkit", "p_value"] < 1e-3
     for name in table.index[1:]:
         other = table.loc[name, "against"]
         change = table.loc[name, "accuracy"] - table.loc[other, "accuracy"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.statistics import tango_limits
+from oracles.statistics import sign_flip_p, tango_limits
 from parts_items import item_table
 from scipy.stats import binomtest, multinomial, norm, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
@@ -19,13 +19,12 @@ from tension_lens.metrics.paired import (
     PairedMean,
     count_pairs,
     holm,
-    mcnemar_exact,
     paired_mean,
     paired_tests,
     require_same_items,
-    right_items,
     tango_interval,
 )
+from tension_lens.metrics.sign_flip import mcnemar_exact, sign_flip_exact
 
 Z_SQUARED = norm.ppf(0.975) ** 2
 bits = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abc")), min_size=1, max_size=60)
@@ -46,7 +45,8 @@ def counts(*rows, right=None):
     """PairedCounts of sub-tasks s0, s1, … from rows of (n, lost, gained)."""
     n, lost, gained = np.array(rows).T
     subtasks = tuple(f"s{number}" for number in range(len(rows)))
-    return PairedCounts(subtasks, n, lost if right is None else np.array(right), lost, gained)
+    before = np.array(lost if right is None else right, dtype=np.float64)
+    return PairedCounts(subtasks, before, np.stack([lost, n - lost - gained, gained], axis=1))
 
 
 def interval(n, lost, gained):
@@ -58,14 +58,20 @@ def interval(n, lost, gained):
 # --- right or wrong ---
 
 
-@pytest.mark.parametrize("odd", [0.5, 0.25, -1.0, 2.0, math.nan, math.inf, 1 - 1e-12])
-def test_a_credit_that_is_neither_right_nor_wrong_is_refused_and_located(odd):
-    with pytest.raises(RequestError, match=rf"{odd:g} at row 2 \(2 "):
-        right_items(credits(1, 0, odd, 1, odd))
-    fractional, whole = credits(1, odd), credits(1, 0)
+@pytest.mark.parametrize("pairs", [1, 3])
+@pytest.mark.parametrize("odd", [0.5, 0.25, -1.0, 2.0, math.nan, math.inf, -math.inf, 1 - 1e-12])
+def test_a_credit_that_is_no_share_of_the_pairs_is_refused_and_located(odd, pairs):
+    fractional, whole = credits(1, 0, odd, 1, odd), credits(1, 0, 0, 1, 0)
     for pair in ((fractional, whole), (whole, fractional)):
-        with pytest.raises(RequestError, match="at row 1"):
-            count_pairs(*pair, names("a", "a"))
+        with pytest.raises(RequestError, match=rf"{odd:g} at row 2 \(2 "):
+            count_pairs(*pair, names(*"aaaaa"), pairs)
+
+
+def test_thirds_are_credits_of_three_pairs_only():
+    thirds = credits(1 / 3, 2 / 3)
+    assert count_pairs(thirds, thirds, names("a", "a"), pairs=3).n.tolist() == [2]
+    with pytest.raises(RequestError, match=r"0 or 1, found 0\.333"):
+        count_pairs(thirds, thirds, names("a", "a"))
 
 
 # --- counting ---
@@ -77,9 +83,22 @@ def test_pairs_are_counted_by_hand():
     found = count_pairs(before, after, names("z", "a", "a", "a", "z", "z"))
     assert found.subtasks == ("z", "a")  # In order of appearance, not of the alphabet.
     assert found.n.tolist() == [3, 3]
-    assert found.right_before.tolist() == [1, 2]
+    assert found.credit_before.tolist() == [1, 2]
     assert found.lost.tolist() == [0, 2]
     assert found.gained.tolist() == [1, 1]
+    assert found.difference.tolist() == [1 / 3, -1 / 3]
+
+
+def test_credits_of_three_pairs_are_counted_by_hand():
+    # z: 1 → 1/3 loses 2/3, 0 → 1/3 gains 1/3. a: 2/3 → 1 gains 1/3, 1/3 stays.
+    before, after = credits(1, 2 / 3, 0, 1 / 3), credits(1 / 3, 1, 1 / 3, 1 / 3)
+    found = count_pairs(before, after, names("z", "a", "z", "a"), pairs=3)
+    assert (found.subtasks, found.pairs) == (("z", "a"), 3)
+    assert found.changes.tolist() == [[0, 1, 0, 0, 1, 0, 0], [0, 0, 0, 1, 1, 0, 0]]
+    assert found.credit_before == pytest.approx([1, 1])
+    assert found.lost == pytest.approx([2 / 3, 0])
+    assert found.gained == pytest.approx([1 / 3, 1 / 3])
+    assert found.difference == pytest.approx([-1 / 6, 1 / 6])
 
 
 @given(bits)
@@ -90,7 +109,7 @@ def test_counts_agree_with_counting_one_by_one(rows):
     for place, name in enumerate(found.subtasks):
         own = [(was, stays) for was, stays, at in rows if at == name]
         assert found.n[place] == len(own)
-        assert found.right_before[place] == sum(was for was, _ in own)
+        assert found.credit_before[place] == sum(was for was, _ in own)
         assert found.lost[place] == own.count((True, False))
         assert found.gained[place] == own.count((False, True))
 
@@ -139,6 +158,58 @@ def test_exact_p_agrees_with_statsmodels_and_scipy(lost, gained):
     if lost + gained:
         assert found == pytest.approx(binomtest(lost, lost + gained).pvalue, rel=1e-9)
     assert 0 < found <= 1
+
+
+# --- the sign-flip test ---
+
+
+def test_sign_flip_by_hand():
+    # One item loses 2/3, two gain 1/3 each: the sum is 0, which every choice of signs reaches.
+    # One loses 1, one loses 1/3: sums ±4/3, ±2/3; 2 of 4 reach 4/3. Three lose 1/3: McNemar's 2/8.
+    # One gains 1, two lose 1/3: sum 1/3, and every one of ±1 ± 1/3 ± 1/3 reaches it.
+    changes = np.array([
+        [0, 1, 0, 4, 2, 0, 0],
+        [1, 0, 1, 0, 0, 0, 0],
+        [0, 0, 3, 1, 0, 0, 0],
+        [0, 0, 2, 5, 0, 0, 1],
+        [0, 0, 0, 9, 0, 0, 0],
+    ])  # fmt: skip
+    assert sign_flip_exact(changes) == pytest.approx([1, 0.5, 0.25, 1, 1], rel=1e-12)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=10))
+def test_sign_flip_agrees_with_all_choices_of_signs(thirds):
+    changes = np.bincount(np.array(thirds) + 3, minlength=7)
+    assert sign_flip_exact(changes[None])[0] == pytest.approx(sign_flip_p(thirds), rel=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=5))
+def test_changes_of_one_size_are_mcnemars_test(tables):
+    lost, gained = np.array(tables).T
+    expected = [mcnemar([[9, a], [b, 9]], exact=True).pvalue for a, b in tables]
+    for place in (1, 2, 3):
+        changes = np.zeros((len(tables), 7), dtype=np.int64)
+        changes[:, 3 - place], changes[:, 3 + place] = lost, gained
+        assert sign_flip_exact(changes) == pytest.approx(expected, rel=1e-9)
+
+
+def test_sign_flip_holds_its_level_with_changes_of_several_sizes():
+    generator = np.random.default_rng(3)
+    drawn = generator.choice([0, 1 / 3, 1], p=[0.4, 0.2, 0.4], size=(1500, 2, 60))
+    subtask = np.full(60, "s", dtype=object)
+    found = paired_tests({(str(n),): count_pairs(*both, subtask, pairs=3) for n, both in enumerate(drawn)})
+    rejected = (found.p_value <= 0.05).mean()
+    assert 0.02 < rejected <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1500)
+
+
+def test_an_interval_of_fractional_changes_is_wider_than_students():
+    # Items change by thirds, so that the sum of squares is below the sum of sizes, which Tango's interval takes.
+    generator = np.random.default_rng(4)
+    before, after = (generator.integers(0, 4, 400) / 3 for _ in range(2))
+    found = paired_tests({("x",): count_pairs(before, after, np.full(400, "s", dtype=object), pairs=3)})
+    student = paired_mean(after - before)
+    assert found.difference[0] == pytest.approx(student.mean)
+    assert found.low[0] < student.low < student.high < found.high[0]
 
 
 # --- Tango's interval ---
@@ -219,24 +290,30 @@ def test_the_interval_covers_at_about_95_percent_by_enumeration(n):
     assert 0.94 < np.mean(found) < 0.97
 
 
-# --- a family of tests ---
+# --- several tests ---
 
 
-def test_a_family_by_hand():
-    # Exact p: 0 lost of 7 changes 2/128, 1 of 8 18/256, 0 of 6 2/64. In order 0.015625, 0.03125, 0.0703125; times
-    # 3, 2, 1: 0.046875, 0.0625, 0.0703125.
+def test_several_tests_by_hand():
+    # Exact p: 0 lost of 7 changes 2/128, 1 of 8 18/256, 0 of 6 2/64.
     found = paired_tests({("m", "shared"): counts((10, 0, 7), (20, 1, 7), right=(1, 9)), ("m", "r"): counts((9, 6, 0))})
     assert found.comparison == (("m", "shared"), ("m", "shared"), ("m", "r"))
     assert found.subtask == ("s0", "s1", "s0")
     assert found.p_value == pytest.approx([0.015625, 0.0703125, 0.03125])
-    assert found.adjusted_p == pytest.approx([0.046875, 0.0703125, 0.0625])
-    assert found.family_size == 3
     assert found.before == pytest.approx([0.1, 0.45, 6 / 9])
     assert found.after == pytest.approx([0.8, 0.75, 0])
     assert found.difference == pytest.approx([0.7, 0.3, -6 / 9])
     assert (found.n.tolist(), found.lost.tolist(), found.gained.tolist()) == ([10, 20, 9], [0, 1, 6], [7, 7, 0])
     for place, table in enumerate([(10, 0, 7), (20, 1, 7), (9, 6, 0)]):
         assert (found.low[place], found.high[place]) == interval(*table)
+
+
+def test_items_of_one_and_of_three_pairs_can_be_tested_together():
+    thirds = count_pairs(credits(1, 1 / 3), credits(0, 0), names("a", "a"), pairs=3)
+    found = paired_tests({("thirds",): thirds, ("whole",): counts((9, 6, 0))})
+    alone = [paired_tests({("one",): one}) for one in (thirds, counts((9, 6, 0)))]
+    assert found.p_value.tolist() == [one.p_value[0] for one in alone] == pytest.approx([0.5, 2 / 64])
+    assert found.lost == pytest.approx([4 / 3, 6])
+    assert found.before == pytest.approx([2 / 3, 6 / 9])
 
 
 def test_adjusted_p_values_never_fall_and_never_pass_one():
@@ -252,7 +329,7 @@ def test_adjusted_p_values_agree_with_statsmodels(p_values):
     assert holm(np.array(p_values)) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
-def test_a_family_without_a_test_is_refused():
+def test_no_comparison_is_refused():
     for nothing in ({}, {("m",): count_pairs(credits(), credits(), names())}):
         with pytest.raises(RequestError, match="at least one"):
             paired_tests(nothing)
@@ -266,7 +343,6 @@ def test_swapping_the_models_turns_every_difference(rows):
     assert back.difference.tolist() == (-there.difference).tolist()
     assert (back.low.tolist(), back.high.tolist()) == ((-there.high).tolist(), (-there.low).tolist())
     assert back.p_value.tolist() == there.p_value.tolist()
-    assert back.adjusted_p.tolist() == there.adjusted_p.tolist()
     assert back.before == pytest.approx(there.after)
     assert there.difference == pytest.approx(there.after - there.before)
 
@@ -287,13 +363,13 @@ def test_with_labels_shuffled_nothing_survives_more_often_than_stated():
     # The family-wise rate is at most 5 %: of 300 families at most 15 + 3 √(300 · 0.05 · 0.95) = 26 with a finding.
     # Uncorrected, most families would have one, so a correction left out would be seen.
     found = list(families(np.random.default_rng(0), shuffled=True))
-    assert sum((one.adjusted_p < 0.05).any() for one in found) <= 26
+    assert sum((holm(one.p_value) < 0.05).any() for one in found) <= 26
     assert sum((one.p_value < 0.05).any() for one in found) > 150
 
 
 def test_a_loss_that_is_there_is_found():
     found = list(families(np.random.default_rng(0), shuffled=False, n_families=5))
-    assert all((one.adjusted_p < 0.05).mean() > 0.9 for one in found)
+    assert all((holm(one.p_value) < 0.05).mean() > 0.9 for one in found)
     assert all((one.difference < 0).all() and (one.high < 0.02).all() for one in found)
 
 

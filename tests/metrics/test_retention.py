@@ -17,9 +17,14 @@ from tension_lens.metrics.retention import Retention, retained_margins, retentio
 judged = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=40)
 
 
-def credits(*values):
-    """Credits of items."""
-    return np.array(values, dtype=np.float64)
+def right(*values):
+    """Which items are judged correctly: one pair an item."""
+    return np.array(values, dtype=bool)[:, None]
+
+
+def margins(*values):
+    """Margins of items of one pair."""
+    return np.array(values, dtype=np.float64)[:, None]
 
 
 def fractions(found):
@@ -30,9 +35,9 @@ def fractions(found):
 
 # --- retention ---
 
-HELPFUL = credits(1, 1, 1, 0, 0, 0, 1)
-HARMLESS = credits(1, 0, 0, 1, 1, 0, 0)
-MIXED = credits(1, 1, 0, 1, 0, 1, 0)
+HELPFUL = right(1, 1, 1, 0, 0, 0, 1)
+HARMLESS = right(1, 0, 0, 1, 1, 0, 0)
+MIXED = right(1, 1, 0, 1, 0, 1, 0)
 
 
 def test_retention_by_hand():
@@ -55,7 +60,7 @@ def test_retention_by_hand():
 
 @given(judged)
 def test_retention_is_that_of_sets(rows):
-    models = [credits(*column) for column in zip(*rows, strict=True)]
+    models = [right(*column) for column in zip(*rows, strict=True)]
     found = retention(*models)
     assert fractions(found) == statistics.retention(*(set(np.flatnonzero(model)) for model in models))
     swapped = retention(models[1], models[0], models[2])
@@ -64,23 +69,34 @@ def test_retention_is_that_of_sets(rows):
 
 @pytest.mark.filterwarnings("error")
 def test_without_an_item_there_is_no_share_but_a_reason():
-    found = retention(credits(0, 0), credits(0, 0), credits(1, 0))
+    found = retention(right(0, 0), right(0, 0), right(1, 0))
     for name in ("combined", "helpful", "harmless"):
         share = getattr(found, name)
-        assert (share.denominator, share.share, share.low, share.high) == (0, None, None, None)
+        assert (share.denominator, share.items, share.share, share.low, share.high) == (0, 0, None, None, None)
         assert ("helpful" in share.reason) == (name != "harmless")
     # What the mixed model alone judges correctly makes the union, of which nothing is shared.
     assert (found.jaccard_helpful.share, found.jaccard_helpful.denominator) == (0, 1)
     assert found.jaccard_helpful.reason is None
-    assert "mixed" in retention(credits(0), credits(0), credits(0)).jaccard_harmless.reason
+    assert "mixed" in retention(right(0), right(0), right(0)).jaccard_harmless.reason
 
 
-@pytest.mark.parametrize("place", range(3))
-def test_fractional_credits_are_refused_in_every_model(place):
-    models = [credits(1, 0)] * 3
-    models[place] = credits(1, 0.25)
-    with pytest.raises(RequestError, match=r"0\.25 at row 1"):
-        retention(*models)
+def test_retention_of_three_pairs_counts_pairs_with_the_interval_of_items():
+    helpful = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0]], dtype=bool)
+    harmless = np.array([[0, 1, 1], [0, 0, 0], [0, 0, 0], [0, 1, 0]], dtype=bool)
+    mixed = np.array([[1, 0, 1], [1, 1, 1], [0, 0, 0], [0, 1, 1]], dtype=bool)
+    found = retention(helpful, harmless, mixed)
+    # The union has 3 pairs of item 0, one of item 2 and one of item 3; the mixed model keeps 2, 0 and 1 of them.
+    # The mixed model has 2 + 3 + 0 + 2 pairs, among them one of helpful's three and two of harmless's three.
+    assert fractions(found) == {
+        "combined": (3, 5),
+        "helpful": (1, 3),
+        "harmless": (2, 3),
+        "jaccard_helpful": (1, 9),
+        "jaccard_harmless": (2, 8),
+    }
+    assert (found.combined.items, found.helpful.items, found.jaccard_harmless.items) == (3, 2, 3)
+    expected = proportion_confint(3 * 3 / 5, 3, alpha=0.05, method="wilson")
+    assert (found.combined.low, found.combined.high) == pytest.approx(expected, abs=1e-9)
 
 
 # --- margins ---
@@ -88,9 +104,8 @@ def test_fractional_credits_are_refused_in_every_model(place):
 
 def test_margins_of_retained_items_by_hand():
     # Both right: rows 0, 1, 2. Reference 1, 2, 6, mixed 3, 3, 6: differences 2, 1, 0, mean 1, sd 1.
-    reference = np.array([1.0, 2.0, 6.0, 5.0, -4.0])
-    mixed = np.array([3.0, 3.0, 6.0, -2.0, 10.0])
-    found = retained_margins(credits(1, 1, 1, 1, 0), reference, credits(1, 1, 1, 0, 1), mixed)
+    reference, mixed = margins(1, 2, 6, 5, -4), margins(3, 3, 6, -2, 10)
+    found = retained_margins(right(1, 1, 1, 1, 0), reference, right(1, 1, 1, 0, 1), mixed)
     assert (found.raw.reference.mean, found.raw.reference.n) == (3, 3)
     assert found.raw.reference.sd == pytest.approx(math.sqrt(7))
     assert (found.raw.mixed.mean, found.raw.mixed.n) == (4, 3)
@@ -104,7 +119,7 @@ def test_margins_of_retained_items_by_hand():
     assert found.standardised.reference.mean == pytest.approx(3 / scales[0])
     assert found.standardised.reference.sd == pytest.approx(math.sqrt(7) / scales[0])
     assert found.standardised.mixed.mean == pytest.approx(4 / scales[1])
-    expected = ttest_rel(mixed[:3] / scales[1], reference[:3] / scales[0]).confidence_interval(0.95)
+    expected = ttest_rel(mixed[:3, 0] / scales[1], reference[:3, 0] / scales[0]).confidence_interval(0.95)
     standardised = found.standardised.difference
     assert (standardised.low, standardised.high) == pytest.approx((expected.low, expected.high))
 
@@ -112,36 +127,47 @@ def test_margins_of_retained_items_by_hand():
 @given(st.integers(0, 20), st.floats(0.01, 100))
 def test_standardised_margins_do_not_depend_on_the_units_of_reward(seed, unit):
     generator = np.random.default_rng(seed)
-    reference, mixed = generator.normal(0.5, 1, (2, 30))
-    right = [(margin > 0).astype(float) for margin in (reference, mixed)]
-    found = retained_margins(right[0], reference, right[1], mixed)
-    scaled = retained_margins(right[0], reference, right[1], unit * mixed)
+    reference, mixed = generator.normal(0.5, 1, (2, 30, 3))
+    won = [margin > 0 for margin in (reference, mixed)]
+    found = retained_margins(won[0], reference, won[1], mixed)
+    scaled = retained_margins(won[0], reference, won[1], unit * mixed)
     assert scaled.standardised.mixed.mean == pytest.approx(found.standardised.mixed.mean)
     assert scaled.standardised.difference.low == pytest.approx(found.standardised.difference.low)
     assert scaled.raw.mixed.mean == pytest.approx(unit * found.raw.mixed.mean)
     assert scaled.raw.reference == found.raw.reference
-    swapped = retained_margins(right[1], mixed, right[0], reference)
+    swapped = retained_margins(won[1], mixed, won[0], reference)
     assert swapped.raw.difference.mean == pytest.approx(-found.raw.difference.mean)
     assert swapped.raw.difference.low == pytest.approx(-found.raw.difference.high)
 
 
 @pytest.mark.filterwarnings("error")
 def test_without_a_retained_item_or_a_deviation_nothing_is_made_up():
-    raw = retained_margins(credits(1, 0), np.array([1.0, -1.0]), credits(0, 1), np.array([-1.0, 1.0])).raw
+    raw = retained_margins(right(1, 0), margins(1, -1), right(0, 1), margins(-1, 1)).raw
     assert (raw.reference.mean, raw.reference.sd, raw.reference.n) == (None, None, 0)
     assert (raw.difference.mean, raw.difference.low) == (None, None)
     # Three times 0.1 has a computed sd of about 1e-17: dividing by it would make up margins of 1e16.
-    equal, apart, ones = np.full(3, 0.1), np.array([1.0, 2.0, 3.0]), credits(1, 1, 1)
+    equal, apart, ones = margins(0.1, 0.1, 0.1), margins(1, 2, 3), right(1, 1, 1)
     for reference, mixed, defined in ((equal, apart, False), (apart, equal, False), (apart, apart, True)):
         assert (retained_margins(ones, reference, ones, mixed).standardised is not None) == defined
-    one = retained_margins(credits(1), np.array([1.0]), credits(1), np.array([2.0]))
+    one = retained_margins(right(1), margins(1), right(1), margins(2))
     assert (one.raw.mixed.mean, one.raw.mixed.sd, one.raw.difference.low, one.standardised) == (2, None, None, None)
 
 
-def test_margins_that_are_not_finite_and_fractional_credits_are_refused():
-    ones, good, bad = credits(1, 1), np.array([1.0, 2.0]), np.array([1.0, math.nan])
-    for name, margins in (("reference", (bad, good)), ("mixed", (good, bad))):
+def test_the_margins_of_an_items_retained_pairs_are_averaged_first():
+    # Retained: pairs 0 and 2 of item 0, pair 1 of item 1; item 2 has none.
+    reference = np.array([[1.0, -1.0, 3.0], [4.0, 5.0, -2.0], [1.0, 1.0, 1.0]])
+    mixed = np.array([[2.0, 7.0, 6.0], [-1.0, 1.0, 3.0], [-1.0, -1.0, -2.0]])
+    found = retained_margins(reference > 0, reference, mixed > 0, mixed)
+    # Reference (1 + 3)/2 = 2 and 5, mixed (2 + 6)/2 = 4 and 1: differences 2 and −4.
+    assert (found.raw.reference.mean, found.raw.mixed.mean, found.raw.difference.n) == (3.5, 2.5, 2)
+    assert found.raw.difference.mean == -1
+    # Over all nine pairs: reference mean 13/9 and sum of squares 59.
+    sd = math.sqrt((59 - 13**2 / 9) / 8)
+    assert found.standardised.reference.mean == pytest.approx(3.5 / sd)
+
+
+def test_margins_that_are_not_finite_are_refused():
+    ones, good, bad = right(1, 1), margins(1, 2), margins(1, math.nan)
+    for name, both in (("reference", (bad, good)), ("mixed", (good, bad))):
         with pytest.raises(RequestError, match=f"{name}.*found 1 of 2"):
-            retained_margins(ones, margins[0], ones, margins[1])
-    with pytest.raises(RequestError, match=r"0\.5 at row 1"):
-        retained_margins(credits(1, 0.5), good, ones, good)
+            retained_margins(ones, both[0], ones, both[1])

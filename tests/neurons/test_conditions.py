@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from parts_items import of_credits
+from parts_items import item_table, of_credits
 from statsmodels.stats.contingency_tables import mcnemar
 
 from tension_lens.errors import RequestError
@@ -85,8 +85,27 @@ def test_conditions_are_compared_with_the_intact_model():
     assert found.loc[0, ["difference_low", "difference_high"]].tolist() == [low[0], high[0]]
     p = [mcnemar([[0, lost], [gained, 0]], exact=True).pvalue for lost, gained in ((6, 1), (1, 0))]
     assert found.loc[[0, 2], "p_value"].tolist() == pytest.approx(p)
-    assert found.loc[[0, 2], "p_holm"].tolist() == pytest.approx([min(1, 2 * p[0]), 1])
     assert found.loc[1, ["difference", "p_value"]].isna().all()
+
+
+def test_rm_bench_is_compared_by_its_diagonal():
+    # No item has every chosen above every rejected response, intact or ablated. On the diagonal, five items lose
+    # all three pairs and one gains one: (1/3 − 5)/6, and 4 of the 2⁶ choices of signs reach 14 of 16 thirds.
+    items = [(f"chat/{n}", "chat", [1.0, 2.0, 3.0], [0.0, 1.0, 2.0]) for n in range(5)]
+    gains = ("chat/5", "chat", [1.0, 2.0, 3.0], [5.0, 5.0, 5.0])
+    before = item_table([*items, gains])
+    after = item_table([*((*one[:2], [0.0] * 3, [5.0] * 3) for one in items), (*gains[:3], [0.0, 5.0, 5.0])])
+    tables = {intact(): before, ablation(OWN): after}
+    assert not before.right.any() and not after.right.any()
+    found = compare({one: replace(table, metadata={"data": "rm-bench:chat:test"}) for one, table in tables.items()})
+    assert found["accuracy"].tolist() == pytest.approx([5 / 6, 1 / 18])
+    assert found.loc[1, "difference"] == pytest.approx(-14 / 18)
+    assert found.loc[1, "p_value"] == pytest.approx(4 / 64)
+    # By the strict rule nothing changes.
+    assert compare(tables).loc[1, ["difference", "p_value"]].tolist() == [0, 1]
+    mixed = {intact(): before, ablation(OWN): replace(after, metadata={"data": "rm-bench:chat:test"})}
+    with pytest.raises(RequestError, match="one data spec"):
+        compare(mixed)
 
 
 def test_a_comparison_needs_the_intact_model_and_the_same_items():

@@ -1,6 +1,6 @@
 """Independent implementations of the statistics: other algorithms, on Python sets and by enumeration."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from scipy.stats import norm
@@ -18,6 +18,13 @@ def tango_limits(n, lost, gained):
     real = [root.real for root in quartic.roots() if abs(root.imag) < 1e-6]
     # Squaring adds roots of the other sign of the square root; those of the score equation enclose all the others.
     return min(real), max(real)
+
+
+def sign_flip_p(changes):
+    """The share of all choices of signs of integer changes whose sum is at least as far from 0 as that of `changes`."""
+    sums = [abs(sum(sign * one for sign, one in zip(signs, changes, strict=True)))
+            for signs in product((-1, 1), repeat=len(changes))]  # fmt: skip
+    return sum(one >= abs(sum(changes)) for one in sums) / len(sums)
 
 
 def retention(helpful, harmless, mixed):

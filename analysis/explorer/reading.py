@@ -111,7 +111,7 @@ def pair_rewards(
     data = TokenizedData(texts, {"tokens": sum(len(text.ids) for text in texts)})
     *_, (_, rewards) = stream_rewards(model, data, conditions, token_budget=1 << 20)
     by_side = np.stack([rewards[condition] for condition in conditions], axis=1)
-    chosen, rejected = (Ragged.of(side[:, None]) for side in by_side)
+    chosen, rejected = (Ragged.of([float(reward)] for reward in side) for side in by_side)
     chosen, rejected = settled(chosen, rejected, model.dtype)
     return np.stack([chosen.values, rejected.values], axis=1)
 

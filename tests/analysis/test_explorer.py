@@ -17,9 +17,10 @@ from parts_explorer import DATA, PAIRS, RUN
 from plotly.io import to_json
 
 from analysis.explorer import figures
+from analysis.explorer import reading as explorer_reading
 from analysis.explorer.__main__ import ExplorerConfig
 from analysis.explorer.__main__ import run as serve
-from analysis.explorer.answering import Questions, StaleError, answer
+from analysis.explorer.answering import Asked, Questions, StaleError, answer
 from analysis.explorer.app import make_app
 from analysis.explorer.catalogue import Catalogue
 from analysis.explorer.reading import neuron_facts, pair_rewards, read_pair, single_neuron
@@ -27,6 +28,7 @@ from analysis.explorer.runs import find_runs
 from analysis.explorer.selection import ablated_set, inside, map_sets, selected
 from analysis.explorer.state import MAX_CHARACTERS, Question
 from analysis.explorer.tokens import CONTINUED, visible
+from analysis.explorer.views import pair_view
 from analysis.explorer.views.neuron_map import export
 from tension_lens.data.comparisons import Comparison
 from tension_lens.errors import RequestError
@@ -145,6 +147,35 @@ def test_values_at_tokens_are_hugging_faces(models, family, site):
     alone, _ = read_pair(model, comparison, single_neuron(model, 2, 30, site))
     np.testing.assert_allclose(alone.values, activations[2][:, 30], atol=1e-5)
     np.testing.assert_allclose([side.reward, other.reward], model.rewards(["Q yes, and more", "Q no"]), atol=1e-5)
+
+
+def test_equal_texts_tie_and_so_do_rewards_within_rounding(explorer_model, monkeypatch):
+    comparison = pair("Q", " yes", " yes")
+    side, other = read_pair(explorer_model, comparison, None)
+    assert side.rewards.tolist() == other.rewards.tolist()
+    conditions = [intact(), ablation(single_neuron(explorer_model, 2, 4))]
+    found = pair_rewards(explorer_model, comparison, conditions)
+    assert (found[:, 0] == found[:, 1]).all() and found[0, 0] != found[1, 0]
+    near = dict(zip(conditions, (np.array([0.5, 0.5 + 3e-8]), np.array([0.5, 0.5 + 1e-4])), strict=True))
+    monkeypatch.setattr(explorer_reading, "stream_rewards", lambda *_, **__: iter([(0, near)]))
+    assert pair_rewards(explorer_model, pair("Q", " yes", " no"), conditions).tolist() == [
+        [0.5, 0.5],
+        [0.5, 0.5 + 1e-4],
+    ]
+
+
+def test_the_pair_view_calls_rewards_within_rounding_a_tie(explorer, monkeypatch):
+    for apart, word in ((5e-7, "a tie"), (1e-4, "prefers")):
+
+        def read(model, comparison, neurons, apart=apart):
+            chosen, rejected = read_pair(model, comparison, neurons)
+            reward = chosen.rewards[chosen.text.pooled]
+            rejected.rewards[rejected.text.pooled] = reward + apart
+            return chosen, rejected
+
+        monkeypatch.setattr(pair_view, "read_pair", read)
+        asked = Asked(ask(source="type", prompt="Q", first=" yes", second=" no"), explorer, "s", "pair", 0.0)
+        assert word in str(pair_view.pair_panel(asked)[1])
 
 
 def test_facts_of_a_neuron(explorer_model):

@@ -204,6 +204,25 @@ def test_the_scope_counts_models_and_seeds_of_studies_and_trainings(tmp_path):
         require(render("scope", **scope(results_of(training=training))), words)
 
 
+def test_the_scope_says_how_many_items_truncation_changed(tmp_path):
+    table = judged(150, 0)
+    assert (
+        "truncated"
+        not in render("scope", **scope(results_of(study_of(tmp_path / "0", {(0, "helpful", INTACT): table})))).lead
+    )
+    first = np.arange(2 * ITEMS)
+    cells = {
+        (0, "helpful", INTACT): replace(table, truncated=first < 30, identical=first < 4),
+        (0, "mixed", INTACT): replace(
+            table, truncated=first < 35, metadata={"dropped": '{"gone": 7, "helpful-base": 2}'}
+        ),
+    }
+    found = render("scope", **scope(results_of(study_of(tmp_path / "1", cells))))
+    require(
+        found, "30 to 35 items were truncated", "in 0 to 4 a chosen and a rejected text", "forced ties", "0 to 2 more"
+    )
+
+
 def test_without_results_every_finding_names_what_is_missing():
     found = findings(results_of(), {})
     assert "1 run" in " ".join(one.lead for one in found)

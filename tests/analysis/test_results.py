@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from parts_items import item_table, of_margins
 from parts_study import DATA, INTACT, SHARED, write_study
 
 from analysis.results.folder import read_results
+from analysis.results.scores import PAPER, STRICT, score_rows
 from tension_lens.errors import RequestError
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.neurons.sets import NeuronSet
@@ -102,6 +105,39 @@ def test_a_model_studied_on_other_data_elsewhere_is_scored_as_one_model(tmp_path
     assert [(gap["objective"], gap["data"]) for gap in found.gaps] == [
         (objective, data) for objective in ("helpful", "harmless") for data in found.items
     ]
+
+
+def flagged(rows, truncated, identical, **dropped):
+    """A table of one pair an item, with what truncation did to them."""
+    table = item_table([(f"{name}-{n}", name, [1.0], [0.0]) for n, name in enumerate(rows)])
+    flags = {"truncated": np.array(truncated, bool), "identical": np.array(identical, bool)}
+    return replace(table, **flags, metadata={"dropped": json.dumps(dropped)})
+
+
+def test_scores_have_the_items_that_truncation_changed_by_subtask_section_and_overall():
+    code = flagged(["hep-python", "hep-python", "hep-java"], [1, 1, 1], [1, 0, 0], **{"hep-java": 4, "donotanswer": 2})
+    two = flagged(["Math", "Focus"], [1, 0], [0, 0], Math=8)
+    rows = {
+        (row["rule"], row["subtask"]): row for row in score_rows({"reward-bench": code, "reward-bench-2:Math": two})
+    }
+    found = {
+        key: tuple(row[f"n_{name}"] for name in ("truncated", "identical", "dropped")) for key, row in rows.items()
+    }
+    assert found[STRICT, "hep-python"] == found[PAPER, "HEP Python"] == (2, 1, 0)
+    assert found[STRICT, "hep-java"] == (1, 0, 4)
+    assert found["RewardBench section", "Reasoning"] == (3, 1, 4)
+    assert found["best of n", "Math"] == found[STRICT, "Math"] == (1, 0, 8)
+    assert found["best of n", "Focus"] == (0, 0, 0)
+
+
+def test_scores_of_rm_bench_count_its_items_and_not_its_pairs():
+    styles = [("chat/1", "chat", [3.0, 2.0, 1.0], [0.0] * 3), ("math/1", "math", [3.0, 2.0, 1.0], [0.0] * 3)]
+    table = replace(item_table(styles), truncated=np.array([True, True]), metadata={"dropped": '{"math": 2}'})
+    rows = list(score_rows({"rm-bench": table}))
+    found = {(row["n_truncated"], row["n_dropped"]) for row in rows if row["rule"].startswith("RM-Bench overall")}
+    assert found == {(2, 2)}
+    found = {(row["n_truncated"], row["n_dropped"]) for row in rows if row["subtask"] == "chat"}
+    assert found == {(1, 0)}
 
 
 def test_a_cell_that_two_studies_hold_is_refused_by_their_names(run):

@@ -83,6 +83,12 @@ def test_every_condition_has_a_table_that_says_what_it_is(done):
     # The sets of both objectives are the same here, so helpful_only and harmless_only are empty: gaps, not conditions.
     assert set(mixed) == {"baseline", *each}
     about = mixed["shared.mean.layer-1"].metadata
+    assert (about["dtype"], about["truncation"], about["n_truncated"], about["dropped"]) == (
+        "float32",
+        "left",
+        "0",
+        "{}",
+    )
     expected = {"backbone": "planted", "seed": "3", "objective": "mixed"}
     assert {**expected, **Condition("shared", "mean", "layer", 1).columns()}.items() <= about.items()
     helpful = tables_of(done / "planted-3" / "helpful" / "pairs")

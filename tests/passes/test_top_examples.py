@@ -48,6 +48,17 @@ def found_by(model, texts, count, *, site="post", scope="all", token_budget=10_0
     return examples.finish({})
 
 
+def test_positions_are_those_of_the_whole_text_where_it_was_cut_on_the_left(models, family):
+    _, model = models[family]
+    whole, cut = (model.tokenize(Dataset(tuple(COMPARISONS)), length) for length in (256, 12))
+    index, ids = found_by(model, cut.texts, 2), {(t.item, t.side, t.response): t.ids for t in whole.texts}
+    starts = {(t.item, t.side, t.response): len(ids[t.item, t.side, t.response]) - 12 for t in cut.texts}
+    assert min(starts.values()) > 0
+    for one in (example for neuron in range(40) for example in index.of(1, neuron)):
+        text = one.item, one.side, one.response
+        assert starts[text] <= one.position < len(ids[text])
+
+
 @pytest.mark.parametrize("engine", ["fast", "native"])
 @pytest.mark.parametrize("budget", [1, 300, 10_000])
 def test_examples_are_hugging_faces_largest_activations(models, family, site, budget, engine):

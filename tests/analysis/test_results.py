@@ -117,17 +117,20 @@ def flagged(rows, truncated, identical, **dropped):
 def test_scores_have_the_items_that_truncation_changed_by_subtask_section_and_overall():
     code = flagged(["hep-python", "hep-python", "hep-java"], [1, 1, 1], [1, 0, 0], **{"hep-java": 4, "donotanswer": 2})
     two = flagged(["Math", "Focus"], [1, 0], [0, 0], Math=8)
-    rows = {
-        (row["rule"], row["subtask"]): row for row in score_rows({"reward-bench": code, "reward-bench-2:Math": two})
-    }
+    styles = item_table([("math/1", "math", [3.0, 2.0, 1.0], [0.0] * 3)])
+    math = replace(styles, truncated=np.array([True]), metadata={"dropped": '{"math": 2}'})
+    tables = {"reward-bench": code, "reward-bench-2": two, "rm-bench": math}
+    rows = {(row["rule"], row["subtask"]): row for row in score_rows(tables)}
     found = {
         key: tuple(row[f"n_{name}"] for name in ("truncated", "identical", "dropped")) for key, row in rows.items()
     }
-    assert found[STRICT, "hep-python"] == found[PAPER, "HEP Python"] == (2, 1, 0)
+    assert found[STRICT, "hep-python"] == (2, 1, 0)
     assert found[STRICT, "hep-java"] == (1, 0, 4)
     assert found["RewardBench section", "Reasoning"] == (3, 1, 4)
     assert found["best of n", "Math"] == found[STRICT, "Math"] == (1, 0, 8)
-    assert found["best of n", "Focus"] == (0, 0, 0)
+    assert found["best of n", "Focus"] == found[PAPER, "Focus"] == (0, 0, 0)
+    # The paper's Math is that of RewardBench 2 and that of RM-Bench.
+    assert found[PAPER, "Math"] == (2, 0, 10)
 
 
 def test_scores_of_rm_bench_count_its_items_and_not_its_pairs():

@@ -9,7 +9,7 @@ from tension_lens.data.comparisons import Comparison
 
 PLANTED = (1, 7)
 """(layer, index) of the neuron."""
-NOISE = 1e-3
+NOISE = 0.05
 """How large the rest of the reward is beside it."""
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 GOOD, BAD = CHARACTERS[::2], CHARACTERS[1::2]

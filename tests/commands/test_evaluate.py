@@ -36,7 +36,7 @@ def test_the_item_table_holds_hugging_faces_rewards_in_the_sources_order(family,
     by_side = {f"{side}_{name}": kind for name, kind in (("rewards", floats), ("tokens", wholes)) for side in TOKENS}
     flags = dict.fromkeys(("truncated", "identical"), pa.bool_())
     assert kinds == {
-        **dict.fromkeys(("item", "subtask", "task_type"), words),
+        **dict.fromkeys(("item", "subtask", "task_type", "prompt"), words),
         **by_side,
         "correct": pa.float64(),
         **flags,

@@ -70,7 +70,7 @@ def test_rewards_are_hugging_faces_in_the_order_of_the_source(models, family, to
     assert found.item.tolist() == [one.id for one in COMPARISONS]
     assert found.subtask.tolist() == [one.subtask for one in COMPARISONS]
     spec = "rm-bench:chat:test"
-    assert baseline(model, Dataset(COMPARISONS, spec=spec)).metadata == {"data": spec}
+    assert baseline(model, Dataset(COMPARISONS, spec=spec)).metadata["data"] == spec
     assert found.task_type.tolist() == [one.task_type for one in COMPARISONS]
     tokenizer = byte_tokenizer()
     for number, one in enumerate(COMPARISONS):

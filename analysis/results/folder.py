@@ -51,8 +51,8 @@ def read_results(folder: Path) -> Results:
         run_folders=run_folders,
         sets={name: _sets(run) for name, run in run_folders.items()},
         training=_training(run_folders),
-        sweeps=_tables_of_models(folder, SWEEP_FILE),
-        variants=_tables_of_models(folder, VARIANTS_FILE),
+        sweeps=tables_of_models(folder, SWEEP_FILE),
+        variants=tables_of_models(folder, VARIANTS_FILE),
     )
     if results.study is None and not run_folders and results.sweeps.empty and results.variants.empty:
         raise RequestError(f"{folder} holds no study, no scores or sets and no sweep; run `make demo` or the commands")
@@ -82,7 +82,7 @@ def _training(run_folders: dict[str, RunFolder]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _tables_of_models(folder: Path, file: str) -> pd.DataFrame:
+def tables_of_models(folder: Path, file: str) -> pd.DataFrame:
     """Rows of all CSV files with this name, with the model and the data of their run records.
 
     A file without a record is unfinished or a copy in a report; it is skipped.

@@ -5,18 +5,21 @@ every item's pairs and which of them are judged correctly.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 
+from analysis.results.draws import Draws, Items, draws_of
+from analysis.results.gaps import missing_cells
 from analysis.results.scores import score_rows
 from tension_lens.artifacts.layout import RUN_FILE, StudyFolder
 from tension_lens.artifacts.record import RunRecord
-from tension_lens.constants import OBJECTIVES, SIDES
+from tension_lens.constants import SIDES
 from tension_lens.errors import RequestError
+from tension_lens.metrics.benchmark_rules import item_credit
 from tension_lens.metrics.distributions import score_shift
 from tension_lens.metrics.item_table import ItemTable, read_metadata
 from tension_lens.metrics.pairs import pair_margins, pairs_won
@@ -30,16 +33,6 @@ Group = tuple[str, str, str, str]
 """Backbone, seed, objective, data."""
 CellKey = tuple[str, str, str, str, Condition]
 """Backbone, seed, objective, data, condition."""
-
-
-@dataclass(frozen=True)
-class Items:
-    """The items of one data spec, the same for every model and condition."""
-
-    item: Shaped[np.ndarray, " item"]
-    subtask: Shaped[np.ndarray, " item"]
-    task_type: Shaped[np.ndarray, " item"]
-    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +50,8 @@ class Cell:
     """Which pairs are judged correctly, see `pairs_won`."""
     margin: Float[np.ndarray, "item pair"]
     """Margins of the pairs in units of reward, float32."""
+    credit: Float[np.ndarray, " item"]
+    """Credit by the benchmark's rule, see `item_credit`."""
 
     @property
     def model(self) -> tuple[str, str, str]:
@@ -64,7 +59,7 @@ class Cell:
         return self.backbone, self.seed, self.objective
 
     def labels(self) -> dict[str, Any]:
-        """The first columns of a row about this cell, which is no control: the model, the data and the condition."""
+        """The first columns of a row about this cell: the model, the data and the condition."""
         model = {name: getattr(self, name) for name in (*IDENTITY, "data")}
         about = {**self.condition.columns(), "neurons": self.neurons}
         return {**model, **{name: about[name] for name in ABOUT_SET}}
@@ -72,16 +67,21 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """All cells of one or more studies, the scores by every rule, and the missing cells."""
+    """All cells of one or more studies, their random sets, the scores by every rule, and the missing cells."""
 
     cells: dict[CellKey, Cell]
+    """The intact model and every ablated set."""
+    draws: list[Draws]
+    """The random sets of every set."""
     items: dict[str, Items]
     """By data spec."""
     scores: list[dict[str, Any]]
-    """A row for each model, condition that is no control, rule and sub-task."""
+    """A row for each model, condition, rule and sub-task."""
     distributions: list[dict[str, Any]]
     """The distribution of rewards, a row for each model, condition, data, side and time (`before` or `after` the
     ablation). `edges` and `density` are the arrays of a histogram, with the same edges before and after."""
+    unavailable: dict[Group, dict[Condition, str]]
+    """Why a set has no random sets of a kind, by model and data, and by the control without its draw."""
     gaps: list[dict[str, str]]
     """Missing cells of the grid and controls that a set cannot have, a row for each with the reason."""
 
@@ -103,6 +103,7 @@ def read_study(*studies: Path) -> Study:
             the same model, data and condition, or tables of one model have different weights or items.
     """
     cells: dict[CellKey, Cell] = {}
+    draws: list[Draws] = []
     items: dict[str, Items] = {}
     scores: list[dict[str, Any]] = []
     distributions: list[dict[str, Any]] = []
@@ -112,13 +113,20 @@ def read_study(*studies: Path) -> Study:
     for paths in _by_model(finished):
         tables = _tables_of_one_model(paths)
         for data, by_condition in tables.items():
-            for table in by_condition.values():
+            of_draws = {one: table for one, table in by_condition.items() if one.is_control}
+            of_sets = {one: table for one, table in by_condition.items() if not one.is_control}
+            for table in of_sets.values():
                 _require_known_items(items, data, table)
                 cell = _cell(table)
                 cells[(*cell.model, data, cell.condition)] = cell
-            distributions += _distributions(by_condition)
+            if data in items:
+                draws += draws_of(of_draws, items[data])
+            distributions += _distributions(of_sets)
         scores += _scores(tables)
-    return Study(cells, items, scores, distributions, list(_gaps(cells, list(items), _unavailable(finished))))
+    unavailable = _unavailable(finished)
+    present = [*cells, *((*one.model, one.data, one.condition) for one in draws)]
+    gaps = list(missing_cells(present, list(items), unavailable))
+    return Study(cells, draws, items, scores, distributions, unavailable, gaps)
 
 
 def _by_model(finished: list[list[Path]]) -> list[list[Path]]:
@@ -176,12 +184,14 @@ def _cell(table: ItemTable) -> Cell:
         neurons=int(about["neurons"]),
         right=pairs_won(table),
         margin=pair_margins(table).astype(np.float32),
+        credit=item_credit(table),
     )
 
 
 def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -> None:
     about = table.metadata
-    known = items.setdefault(data, Items(table.item, table.subtask, table.task_type, about["data_sha256"]))
+    ours = Items(table.item, table.subtask, table.task_type, table.prompt, about["data_sha256"])
+    known = items.setdefault(data, ours)
     same = all(np.array_equal(getattr(known, name), getattr(table, name)) for name in ("item", "subtask", "task_type"))
     if known.sha256 != about["data_sha256"] or not same:
         raise RequestError(
@@ -191,7 +201,7 @@ def _require_known_items(items: dict[str, Items], data: str, table: ItemTable) -
 
 
 def _scores(tables: dict[str, dict[Condition, ItemTable]]) -> Iterator[dict[str, Any]]:
-    """The score rows of every condition of one model; controls are left out."""
+    """The score rows of every condition of one model; random sets are left out."""
     for condition in dict.fromkeys(condition for by_condition in tables.values() for condition in by_condition):
         if condition.is_control:
             continue
@@ -203,10 +213,10 @@ def _scores(tables: dict[str, dict[Condition, ItemTable]]) -> Iterator[dict[str,
 
 
 def _distributions(by_condition: dict[Condition, ItemTable]) -> Iterator[dict[str, Any]]:
-    """Rewards of the intact model and with each set ablated, on the same bins; controls are left out."""
+    """Rewards of the intact model and with each set ablated, on the same bins."""
     intact = by_condition.get(Condition())
     for condition, table in by_condition.items():
-        if intact is None or condition.is_intact or condition.is_control:
+        if intact is None or condition.is_intact:
             continue
         shift = score_shift(intact, table)
         labels = {key: table.metadata[key] for key in (*IDENTITY, "data", "condition", "set", "ablation")}
@@ -230,29 +240,3 @@ def _unavailable(finished: list[list[Path]]) -> dict[Group, dict[Condition, str]
                 control = Condition(one["set"], one["ablation"], one["control"])
                 found.setdefault(group, {})[control] = one["why"]
     return found
-
-
-def _gaps(
-    cells: dict[CellKey, Cell], data: list[str], unavailable: dict[Group, dict[Condition, str]]
-) -> Iterator[dict[str, str]]:
-    """The cells that are missing from the grid of every model, data spec and condition of an objective.
-
-    A kind of control that a set cannot have is one row without a draw, with its reason, whether or not another model
-    has such controls.
-    """
-    models = sorted({(backbone, seed) for backbone, seed, *_ in cells})
-    for backbone, seed, objective in ((*model, objective) for model in models for objective in OBJECTIVES):
-        wanted = dict.fromkeys(condition for _, _, one, _, condition in cells if one == objective)
-        have = {key[3:] for key in cells if key[:3] == (backbone, seed, objective)}
-        for spec in data:
-            reasons = unavailable.get((backbone, seed, objective, spec), {})
-            missing = [condition for condition in wanted if (spec, condition) not in have]
-            if len(missing) == len(wanted):
-                rows = {"every": "no table of this data" if have else "no model of this objective"}
-            else:
-                unknown = (condition.label for condition in missing if replace(condition, draw=None) not in reasons)
-                rows = dict.fromkeys(unknown, "no table of this condition")
-                rows |= {f"{one.of_set.label}.{one.control}": why for one, why in reasons.items()}
-            about = {"backbone": backbone, "seed": seed, "objective": objective, "data": spec}
-            for condition, why in rows.items():
-                yield {**about, "condition": condition, "why": why}

@@ -1,8 +1,9 @@
-"""Write all tables of a study: scores by rule, effects of each set next to its controls, retention of the mixed model.
+"""Write all tables of a study: the primary analysis, scores by rule, effects of each set, retention of the mixed model.
 
-Reads the output of tension_lens.study and no model. Writes to --out conditions.csv (every set × sub-task with interval
-and controls), scores.csv, effects.csv, retention.csv, margins.csv, distributions.csv, seeds.csv, gaps.csv,
-flips.parquet; and with --runs rmsd.csv and overlap.csv.
+Reads the output of tension_lens.study and no model. Writes to --out primary.csv (every set against its random sets; see
+docs/analysis-plan.md), conditions.csv (every set × sub-task with interval and controls), scores.csv, effects.csv,
+retention.csv, margins.csv, distributions.csv, seeds.csv, gaps.csv, flips.parquet; and with --runs rmsd.csv,
+overlap.csv, and in primary.csv how well attribution forecasts the sets of their sweeps.
 """
 
 from collections.abc import Callable
@@ -10,11 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from analysis.results.folder import tables_of_models
 from analysis.results.study import read_study
+from analysis.tables.forecast import with_forecast
 from analysis.tables.neurons import overlap_table, rmsd_table
 from analysis.tables.study import tables_of
 from tension_lens.artifacts.files import atomic_write, require_writable
-from tension_lens.artifacts.layout import RunFolder
+from tension_lens.artifacts.layout import SWEEP_FILE, RunFolder
 from tension_lens.cli import command
 from tension_lens.console import tell
 from tension_lens.errors import RequestError
@@ -49,6 +54,8 @@ def run(config: TablesConfig) -> dict[str, Any]:
     if config.runs:
         runs = {str(folder): RunFolder(folder) for folder in config.runs}
         tables |= {"rmsd": rmsd_table(runs, config.statistic), "overlap": overlap_table(runs)}
+        sweeps = pd.concat([tables_of_models(folder, SWEEP_FILE) for folder in config.runs])
+        tables["primary"] = with_forecast(tables["primary"], sweeps)
     written = {}
     for name, table in tables.items():
         path = config.out / (f"{name}.parquet" if name == "flips" else f"{name}.csv")

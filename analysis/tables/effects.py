@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.results.study import Cell, Study
+from tension_lens.constants import CONTROLS
 from tension_lens.metrics.distributions import AcrossSeeds
 from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests
 from tension_lens.metrics.pairs import item_credits
@@ -29,7 +30,7 @@ def effects(study: Study) -> pd.DataFrame:
     for group in study.groups().values():
         intact = group.get(Condition())
         for condition, cell in group.items():
-            if intact is not None and not condition.is_intact and not condition.is_control:
+            if intact is not None and not condition.is_intact:
                 key = (*cell.model, cell.data, condition.label, condition.set, condition.ablation)
                 comparisons[key] = _change(study, intact, cell)
     if not comparisons:
@@ -52,7 +53,7 @@ def condition_table(effects_table: pd.DataFrame, study: Study) -> pd.DataFrame:
     intact model over the draws, without a test) and `KIND_draws`. A set without controls of a kind has empty cells, not
     0.
     """
-    about = pd.DataFrame([cell.labels() for cell in study.cells.values() if not cell.condition.is_control])
+    about = pd.DataFrame([cell.labels() for cell in study.cells.values()])
     rows = effects_table.merge(about[[*KEYS, "neurons"]], on=list(KEYS), how="left")
     controls = _control_changes(study)
     for kind in sorted(controls):
@@ -61,20 +62,25 @@ def condition_table(effects_table: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _control_changes(study: Study) -> dict[str, list[pd.DataFrame]]:
-    """By kind of control, for each set the mean, minimum and maximum change over the draws, by sub-task."""
+    """By kind of control, for each set the mean, minimum and maximum change over the draws, by sub-task.
+
+    Only of random sets that were run on all items, as their set was.
+    """
     found: dict[str, list[pd.DataFrame]] = {}
-    for identity, group in study.groups().items():
-        intact = group.get(Condition())
-        drawn: dict[tuple[Condition, str], list[PairedCounts]] = {}
-        for condition, cell in group.items():
-            if intact is not None and condition.is_control:
-                drawn.setdefault((condition.of_set, condition.control), []).append(_change(study, intact, cell))
-        for (of_set, kind), draws in drawn.items():
-            changes = np.array([one.difference for one in draws])
-            spans = {"mean": changes.mean(axis=0), "min": changes.min(axis=0), "max": changes.max(axis=0)}
-            columns = {f"{kind}_{name}": values for name, values in {**spans, "draws": len(draws)}.items()}
-            key = dict(zip(KEYS, (*identity, of_set.label, of_set.set, of_set.ablation), strict=True))
-            found.setdefault(kind, []).append(pd.DataFrame({"subtask": draws[0].subtasks, **columns}).assign(**key))
+    for draws in study.draws:
+        intact, kind = study.cells.get((*draws.model, draws.data, Condition())), draws.condition.control
+        if intact is None or kind not in CONTROLS or len(draws.rows) < len(intact.right):
+            continue
+        codes, subtasks = pd.factorize(study.items[draws.data].subtask)
+        n = np.bincount(codes)
+        credit = draws.right.mean(axis=2) - item_credits(intact.right)
+        changes = np.array([np.bincount(codes, weights=one) / n for one in credit])
+        spans = {"mean": changes.mean(axis=0), "min": changes.min(axis=0), "max": changes.max(axis=0)}
+        columns = {f"{kind}_{name}": values for name, values in {**spans, "draws": len(changes)}.items()}
+        of_set = draws.condition.of_set
+        identity = (*draws.model, draws.data, of_set.label, of_set.set, of_set.ablation)
+        key = dict(zip(KEYS, identity, strict=True))
+        found.setdefault(kind, []).append(pd.DataFrame({"subtask": subtasks, **columns}).assign(**key))
     return found
 
 

@@ -38,6 +38,12 @@ def forecast_table(sweeps: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def with_forecast(primary: pd.DataFrame, sweeps: pd.DataFrame) -> pd.DataFrame:
+    """The primary table followed by the rows of `forecast_table`."""
+    frames = [one for one in (primary, forecast_table(sweeps)) if len(one)]
+    return pd.concat(frames, ignore_index=True).reindex(columns=primary.columns) if frames else primary
+
+
 def _fit(x: np.ndarray, y: np.ndarray) -> list[dict[str, Any]]:
     line, n = linregress(x, y), len(x)
     half = norm.ppf((1 + CONFIDENCE) / 2) / np.sqrt(n - 3)

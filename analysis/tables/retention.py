@@ -40,7 +40,7 @@ def _intact(study: Study, cell: Cell, *objectives: str) -> dict[str, Cell]:
 def _mixed(study: Study) -> Iterator[tuple[Cell, dict[str, Cell]]]:
     """Every cell of a mixed model that is no control, with the intact single-objective models."""
     for cell in study.cells.values():
-        if cell.objective == "mixed" and not cell.condition.is_control:
+        if cell.objective == "mixed":
             yield cell, _intact(study, cell, *SINGLE)
 
 
@@ -98,7 +98,7 @@ def flip_table(study: Study) -> pd.DataFrame:
     """
     frames = []
     for cell in study.cells.values():
-        if cell.condition.is_control or (cell.condition.is_intact and cell.objective != "mixed"):
+        if cell.condition.is_intact and cell.objective != "mixed":
             continue
         names = {one: one for one in SINGLE} if cell.condition.is_intact else {cell.objective: INTACT}
         items = study.items[cell.data]

@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.results.study import Study
 from analysis.tables.effects import condition_table, effects, seed_table
+from analysis.tables.primary import primary_table
 from analysis.tables.retention import flip_table, margin_table, retention_table
 
 SCORE_KEYS = ["backbone", "objective", "data", "condition", "set", "ablation", "rule", "subtask"]
@@ -17,6 +18,7 @@ def tables_of(study: Study) -> dict[str, pd.DataFrame]:
     seeds = sorted({cell.seed for cell in study.cells.values() if cell.seed.isdigit()}, key=int)
     seeded = scores[scores["seed"].isin(seeds)]
     return {
+        "primary": primary_table(study),
         "conditions": condition_table(every, study),
         "scores": scores,
         "effects": every,

@@ -50,22 +50,23 @@ def first_human_turn(text: str) -> str:
     return " ".join(start.partition(ASSISTANT_TURN)[0].split())
 
 
-def first_of_each_type(comparisons: Sequence[Comparison], count: int) -> list[int]:
-    """Indices of `count` comparisons of each task type, evenly over its sub-tasks, in order.
+def first_of_each_type(task_types: Sequence[str], subtasks: Sequence[str], count: int) -> list[int]:
+    """Indices of `count` items of each task type, evenly over its sub-tasks, in order.
 
     The first of each sub-task, then the second of each, and so on; all of a type that has no more than `count`.
     """
     rank: Counter[str] = Counter()
     by_type: dict[str, list[tuple[int, int]]] = {}
-    for index, comparison in enumerate(comparisons):
-        by_type.setdefault(comparison.task_type, []).append((rank[comparison.subtask], index))
-        rank[comparison.subtask] += 1
+    for index, (task_type, subtask) in enumerate(zip(task_types, subtasks, strict=True)):
+        by_type.setdefault(task_type, []).append((rank[subtask], index))
+        rank[subtask] += 1
     return sorted(index for ranked in by_type.values() for _, index in sorted(ranked)[:count])
 
 
 def prompt_key(comparison: Comparison) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of a comparison's first human turn, the same for the same prompt."""
-    return hashlib.sha256(first_human_turn(comparison.prompt).encode()).hexdigest()[:16]
+    """Sixteen hexadecimal digits of the SHA-256 of a comparison's first human turn; of its id if it has no prompt."""
+    prompt = first_human_turn(comparison.prompt) or f"item {comparison.id}"
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
 
 
 def transcript_flaw(chosen: str, rejected: str) -> str | None:

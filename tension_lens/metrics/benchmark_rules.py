@@ -15,6 +15,7 @@ from tension_lens.metrics.ragged import Ragged
 from tension_lens.metrics.scoring import (
     Score,
     accuracies,
+    benchmark_of,
     judge_items,
     require_known_subtasks,
     score_items,
@@ -88,6 +89,26 @@ def best_of_credit(chosen: Ragged, rejected: Ragged) -> Float[np.ndarray, " item
     """
     best = chosen.matrix(1)[:, 0]
     return np.where(best >= rejected.maximum(), 1 / (1 + rejected.count_equal(best)), 0.0)
+
+
+def item_credit(table: ItemTable) -> Float[np.ndarray, " item"]:
+    """Each item's credit, 0 to 1, by the rule of the benchmark that the table's data spec names.
+
+    RM-Bench: the share of its nine cells; RewardBench 2: `best_of_credit`, but for Ties right or wrong; any other data:
+    right or wrong by min(chosen) > max(rejected).
+
+    Raises:
+        RequestError: if an item does not have the benchmark's form.
+    """
+    benchmark, credit = benchmark_of(table), table.right.astype(np.float64)
+    if benchmark == "rm-bench":
+        shares: Float[np.ndarray, " item"] = style_wins(table, "rewards").mean(axis=(1, 2))
+        return shares
+    if benchmark == "reward-bench-2":
+        best_of = table.subtask != TIES
+        part = table.where(best_of)
+        credit[best_of] = best_of_credit(part.chosen_rewards, part.rejected_rewards)
+    return credit
 
 
 @dataclass(frozen=True)

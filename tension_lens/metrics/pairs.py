@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from tension_lens.constants import RM_BENCH_STYLES
-from tension_lens.data.datasets import UNNAMED, Spec
 from tension_lens.metrics.item_table import ItemTable
-from tension_lens.metrics.scoring import style_wins
+from tension_lens.metrics.scoring import benchmark_of, style_wins
 
 
 def pairs_won(table: ItemTable) -> Bool[np.ndarray, "item pair"]:
@@ -21,7 +20,7 @@ def pairs_won(table: ItemTable) -> Bool[np.ndarray, "item pair"]:
     Raises:
         RequestError: if an item of RM-Bench does not have three responses on each side.
     """
-    if _has_styles(table):
+    if benchmark_of(table) == "rm-bench":
         return np.diagonal(style_wins(table, "rewards"), axis1=1, axis2=2)
     return table.right[:, None]
 
@@ -32,7 +31,7 @@ def pair_margins(table: ItemTable) -> Float[np.ndarray, "item pair"]:
     Raises:
         RequestError: if an item of RM-Bench does not have three responses on each side.
     """
-    if _has_styles(table):
+    if benchmark_of(table) == "rm-bench":
         chosen, rejected = (side.matrix(RM_BENCH_STYLES) for side in (table.chosen_rewards, table.rejected_rewards))
         margins: Float[np.ndarray, "item pair"] = chosen - rejected
         return margins
@@ -43,8 +42,3 @@ def item_credits(won: Bool[np.ndarray, "item pair"]) -> Float[np.ndarray, " item
     """The share of its pairs that each item wins."""
     credit: Float[np.ndarray, " item"] = won.mean(axis=1)
     return credit
-
-
-def _has_styles(table: ItemTable) -> bool:
-    data = table.metadata.get("data", UNNAMED)
-    return data != UNNAMED and Spec.parse(data).name == "rm-bench"

@@ -199,10 +199,10 @@ def randomization_p(statistic: float, reference: Float[np.ndarray, " draw"]) -> 
 
 
 def detectable_effect(spread: float, alpha: float) -> float:
-    """(z(1 − α/2) + z(`POWER`)) · spread."""
+    """(z(1 − α/2) + z(`POWER`)) · spread, the minimum detectable effect of a two-sided test."""
     from scipy.stats import norm
 
-    return float((norm.ppf(1 - alpha / 2) + norm.ppf(POWER)) * spread)
+    return float(norm.ppf(1 - alpha / 2) + norm.ppf(POWER)) * spread
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from tension_lens.constants import RM_BENCH_STYLES
 from tension_lens.data.benchmarks import PAPER_SUBTASKS, SUBTASKS, find_subtask
+from tension_lens.data.datasets import UNNAMED, Spec
 from tension_lens.errors import RequestError
 from tension_lens.metrics.accuracy import Accuracy, accuracy_of
 from tension_lens.metrics.item_table import ItemTable
@@ -140,6 +141,12 @@ def diagonal(name: str, table: ItemTable) -> Score:
     half = np.full(len(table), 0.5)
     score = score_items(name, credit, longest, random_rate=half, chance=half)
     return replace(score, accuracy=replace(score.accuracy, n=RM_BENCH_STYLES * len(table)))
+
+
+def benchmark_of(table: ItemTable) -> str | None:
+    """The dataset that the data spec in the table's metadata names, such as `rm-bench`; None without one."""
+    data = table.metadata.get("data", UNNAMED)
+    return None if data == UNNAMED else Spec.parse(data).name
 
 
 def require_known_subtasks(benchmark: str, table: ItemTable) -> list[str]:

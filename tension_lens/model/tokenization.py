@@ -79,7 +79,8 @@ class TokenizedData:
     def first_of_each_type(self, count: int) -> "TokenizedData":
         """The texts of `count` comparisons of each task type, see `comparisons.first_of_each_type`."""
         kept = list(dict.fromkeys(text.item for text in self.texts))
-        rows = first_of_each_type([self.dataset.comparisons[item] for item in kept], count)
+        comparisons = [self.dataset.comparisons[item] for item in kept]
+        rows = first_of_each_type([one.task_type for one in comparisons], [one.subtask for one in comparisons], count)
         items = {kept[row] for row in rows}
         texts = tuple(text for text in self.texts if text.item in items)
         truncated, identical = self.truncated & items, self.identical & items

@@ -1,6 +1,6 @@
 """Findings on results whose truth is known: verdicts on numbers, and templates that show the numbers."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np

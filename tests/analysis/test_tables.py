@@ -218,8 +218,7 @@ def test_a_control_that_a_set_cannot_have_is_a_gap_with_its_reason(tmp_path):
     assert gaps == [
         ("0", "shared.layer", why),
         ("0", "shared.activation", why),
-        ("932", "shared.layer-0", "no table of this condition"),
-        ("932", "shared.layer-1", "no table of this condition"),
+        ("932", "shared.layer", "no table of this condition"),
     ]
 
 
@@ -244,7 +243,18 @@ def test_tables_about_neurons_and_the_files_of_the_command(study, tmp_path):
     NeuronSet.of("mixed", "post", (2, 3), [(0, 1), (1, 1), (1, 2)]).save(runs / "sets" / "mixed.json")
     folder = write_study(tmp_path / "study", CELLS)
     result = tables.run(tables.TablesConfig(study=folder, out=tmp_path / "out", runs=[runs]))
-    of_study = {"conditions", "scores", "effects", "retention", "margins", "distributions", "seeds", "gaps", "flips"}
+    of_study = {
+        "primary",
+        "conditions",
+        "scores",
+        "effects",
+        "retention",
+        "margins",
+        "distributions",
+        "seeds",
+        "gaps",
+        "flips",
+    }
     assert set(result["tables"]) == of_study | {"rmsd", "overlap"}
     rmsd = pd.read_csv(tmp_path / "out" / "rmsd.csv").set_index("layer")["rmsd"]
     # Differences 3 and −3 in one neuron of each layer: √(9/3) a layer and over all, and 0 once layers are averaged.

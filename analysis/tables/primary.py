@@ -1,0 +1,155 @@
+"""The primary analysis of a study: every set against its random sets, as `docs/analysis-plan.md` states it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from analysis.results.draws import Draws
+from analysis.results.study import Cell, Study
+from tension_lens.constants import ALPHA, PARTS
+from tension_lens.metrics.paired import holm
+from tension_lens.metrics.primary import Effect, PooledEffect, detectable_effect, pooled_effect, set_effect
+from tension_lens.neurons.conditions import Condition
+
+BOUNDS = {"margin": 0.1, "accuracy": 0.02}
+"""The outcomes, with the bound of equivalence of each: spreads of the intact model's margins, a share of items."""
+ALL_SEEDS = "all"
+TESTED = ("layer", *PARTS)
+"""The random sets whose tests are corrected as one family; others stand beside them."""
+DIFFERS, EQUIVALENT, INCONCLUSIVE, NOT_AVAILABLE = "differs", "equivalent", "inconclusive", "not available"
+IDENTITY = ["backbone", "seed", "objective", "data"]
+KEYS = ["backbone", "objective", "data", "set", "ablation", "against", "items", "outcome"]
+COLUMNS = [
+    *IDENTITY, "set", "ablation", "neurons", "against", "items", "outcome", "n", "prompts", "draws", "seeds", "change",
+    "expected", "estimate", "low", "high", "per_neuron", "between_sd", "p_value", "p_holm", "family", "detectable",
+    "equivalent", "verdict", "note",
+]  # fmt: skip
+
+
+def primary_table(study: Study) -> pd.DataFrame:
+    """A row for each set of each model, kind of random set, objective of the items and outcome; then means over seeds.
+
+    Columns: `seed` (`all` for a mean over `seeds` models); `against`, the kind of the random sets, or the set whose
+    subsets they are; `items`, the objective of the items; `outcome`, `margin` in spreads of the intact model or
+    `accuracy` as a fraction; `n`, `prompts`, `draws`; `change` of the outcome with the set ablated, `expected` with a
+    random set, `estimate` = change − expected with its 95 % interval `low` to `high`, `per_neuron`; `between_sd`
+    between seeds; `p_value`, and `p_holm` corrected over the `family` of tests; `detectable` with 80 % power at the
+    level 0.05 / family; `equivalent`, whether the 90 % interval lies within `BOUNDS`; `verdict`: `differs` (p_holm
+    below 0.05), else `equivalent`, else `inconclusive`, or `not available` for the reason in `note`.
+    """
+    found = list(_effects(study))
+    rows = [{**about, **_columns(about, effect)} for about, effect in found]
+    rows += [{**about, **_columns(about, pooled)} for about, pooled in _over_seeds(found)]
+    rows += _unavailable(study)
+    return _judged(pd.DataFrame(rows).reindex(columns=[*COLUMNS, "spread", "inside"]))
+
+
+def _effects(study: Study) -> Iterator[tuple[dict[str, Any], Effect]]:
+    """Every effect with the columns that say what it is of."""
+    for draws in (*study.draws, *_equal_sets(study)):
+        keys = Condition(), draws.condition.of_set
+        intact, ablated = (study.cells.get((*draws.model, draws.data, key)) for key in keys)
+        if intact is None or ablated is None:
+            continue
+        about = dict(zip(IDENTITY, (*draws.model, draws.data), strict=True))
+        about |= {"set": draws.condition.set, "ablation": draws.condition.ablation, "against": draws.condition.control}
+        items = study.items[draws.data].at(draws.rows)
+        prompts = np.unique(items.prompt.astype(str), return_inverse=True)[1]
+        for objective in dict.fromkeys(items.task_type.tolist()):
+            here = items.task_type == objective
+            if len(np.unique(prompts[here])) < 2:
+                continue
+            for outcome in BOUNDS:
+                before, after = (_outcome(one, outcome)[draws.rows][here] for one in (intact, ablated))
+                in_spreads = outcome == "margin"
+                if in_spreads and not np.ptp(before) > 0:
+                    continue
+                drawn = _drawn(draws, outcome)[:, here]
+                effect = set_effect(before, after, drawn, prompts[here], in_spreads=in_spreads)
+                yield {**about, "neurons": draws.neurons, "items": objective, "outcome": outcome}, effect
+
+
+def _equal_sets(study: Study) -> Iterator[Draws]:
+    """`shared` against a part of its own size: the part itself is its one subset of that size."""
+    *parts, shared = PARTS
+    for group in study.groups().values():
+        for cell in (cell for condition, cell in group.items() if condition.set == shared):
+            for part in parts:
+                other = group.get(Condition(part, cell.condition.ablation))
+                if other is not None and other.neurons == cell.neurons:
+                    yield Draws(
+                        *(*cell.model, cell.data),
+                        condition=Condition(shared, cell.condition.ablation, part),
+                        neurons=cell.neurons,
+                        rows=np.arange(len(cell.right)),
+                        right=other.right[None],
+                        margin=other.margin[None],
+                        credit=other.credit[None],
+                    )
+
+
+def _outcome(cell: Cell, outcome: str) -> Float[np.ndarray, " item"]:
+    return cell.credit if outcome == "accuracy" else cell.margin.mean(axis=1, dtype=np.float64)
+
+
+def _drawn(draws: Draws, outcome: str) -> Float[np.ndarray, "draw item"]:
+    return draws.credit if outcome == "accuracy" else draws.margin.mean(axis=2, dtype=np.float64)
+
+
+def _over_seeds(found: list[tuple[dict[str, Any], Effect]]) -> Iterator[tuple[dict[str, Any], PooledEffect]]:
+    """The mean over the seeds of a backbone, where there are several."""
+    groups: dict[tuple[str, ...], list[tuple[dict[str, Any], Effect]]] = {}
+    for about, effect in found:
+        if about["seed"].isdigit():
+            groups.setdefault(tuple(about[key] for key in KEYS), []).append((about, effect))
+    for group in groups.values():
+        if len(group) > 1:
+            neurons = float(np.mean([about["neurons"] for about, _ in group]))
+            yield {**group[0][0], "seed": ALL_SEEDS, "neurons": neurons}, pooled_effect([one for _, one in group])
+
+
+def _columns(about: dict[str, Any], effect: Effect | PooledEffect) -> dict[str, Any]:
+    """An effect as columns, with `spread` and whether it is `inside` its bound, for the verdict."""
+    pooled = isinstance(effect, PooledEffect)
+    more = ("between_sd", "seeds") if pooled else ("change", "expected", "n", "prompts", "draws")
+    bound = BOUNDS[about["outcome"]]
+    return {
+        **{name: getattr(effect, name) for name in ("estimate", "low", "high", "p_value", "spread", *more)},
+        "per_neuron": effect.estimate / about["neurons"],
+        "inside": -bound < effect.equivalence_low and effect.equivalence_high < bound,
+    }
+
+
+def _unavailable(study: Study) -> list[dict[str, Any]]:
+    """A row for every kind of random set that a set cannot have."""
+    return [
+        {
+            **dict(zip(IDENTITY, group, strict=True)),
+            **{"set": one.set, "ablation": one.ablation, "against": one.control, "note": why},
+        }
+        for group, reasons in study.unavailable.items()
+        for one, why in reasons.items()
+    ]
+
+
+def _judged(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the family's correction, the minimum detectable effect and the verdict."""
+    keys, single = list(table[KEYS].itertuples(index=False, name=None)), table["seed"] != ALL_SEEDS
+    pooled = {key for key, of_one in zip(keys, single, strict=True) if not of_one}
+    replaced = np.array([key in pooled for key in keys]) & single
+    tested = table["against"].isin(TESTED) & table["p_value"].notna() & ~replaced
+    p_holm = pd.Series(np.nan, index=table.index)
+    p_holm[tested] = holm(table.loc[tested, "p_value"].to_numpy(dtype=np.float64))
+    estimated, family = table["estimate"].notna(), int(tested.sum())
+    cases = [~estimated, p_holm < ALPHA, table["inside"].eq(True)]
+    judged = table.assign(
+        p_holm=p_holm,
+        family=np.where(tested, family, np.nan),
+        detectable=table["spread"].astype(np.float64) * detectable_effect(1.0, ALPHA / max(family, 1)),
+        equivalent=table["inside"].where(estimated),
+        verdict=np.select(cases, [NOT_AVAILABLE, DIFFERS, EQUIVALENT], INCONCLUSIVE),
+    )
+    return judged[COLUMNS]

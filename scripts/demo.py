@@ -18,6 +18,7 @@ from analysis import depth
 from analysis.report import __main__ as report
 from analysis.results.study import Cell, read_study
 from analysis.tables.depth import depth_table
+from analysis.tables.overlap_baselines import PAIR, overlap_baseline_table
 from analysis.wording import environment
 from tension_lens import score, select, study, sweep, variants
 from tension_lens.artifacts.files import sha256_of_files
@@ -34,7 +35,7 @@ from tension_lens.neurons.depth import uniform_depth
 from tension_lens.neurons.overlap import overlap
 from tension_lens.neurons.sets import NeuronSet
 from train.__main__ import TrainConfig
-from train.settings import TINY_BACKBONES, reward_config
+from train.settings import TINY_BACKBONES, backbone_folder_or_id, reward_config
 
 ABLATED = ("own", "helpful", "harmless", *PARTS)
 DATA = "sample:mixed:test"
@@ -114,7 +115,10 @@ def score_and_select(config: DemoConfig, folder: RunFolder) -> Iterator[Step]:
     for objective in OBJECTIVES:
         model, out = folder.model(objective), folder.scores(objective)
         asked = score.ScoreConfig(model=str(model), data=f"sample:{objective}:train", out=out, top_examples=EXAMPLES)
-        yield Step(f"score the neurons of the {objective} model", score.run, asked, model)
+        beside = replace(asked, baselines=True, base=backbone_folder_or_id(config.family))
+        yield Step(
+            f"score the neurons of the {objective} model", score.run, beside if objective in PAIR else asked, model
+        )
         if config.family in GATED:
             at_gate = replace(asked, site="gate", out=folder.scores(objective, "gate"))
             yield Step(f"score the neurons of the {objective} model at the gate", score.run, at_gate, model)
@@ -179,6 +183,14 @@ def depth_summary(sets: list[NeuronSet]) -> pd.DataFrame:
     return wide.loc[[one.name for one in sets], ["neurons", "early", "middle", "late"]].reset_index()
 
 
+def overlap_summary(config: DemoConfig, folder: RunFolder) -> pd.DataFrame:
+    """Jaccard index of each baseline, and how far that of the helpful and the harmless set exceeds it."""
+    table = overlap_baseline_table({config.family: folder})
+    excess = [f"{row.excess:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in table.itertuples()]
+    jaccards = table["baseline_jaccard"].round(2)
+    return pd.DataFrame({"baseline": table["baseline"], "Jaccard": jaccards, "excess, 95 % interval": excess})
+
+
 def ablation_table(cells: dict[Condition, Cell], task_types: Any) -> pd.DataFrame:
     """Accuracy of the mixed model by task type under each condition, and under a random set of the same size."""
     rows = []
@@ -210,6 +222,7 @@ def summary(config: DemoConfig, folder: RunFolder) -> str:
         uniform=uniform_depth(sets["mixed"].n_layers),
         depth=depth_summary(list(sets.values())).to_string(index=False),
         shared=overlap(sets["helpful"], sets["harmless"]),
+        overlap=overlap_summary(config, folder).to_string(index=False),
         ablation=ablation_table(cells, read.items[DATA].task_type).to_string(index=False),
     )
 

@@ -2,7 +2,7 @@
 
 Writes scores.safetensors (statistics of activations on the chosen and on the rejected side, [n_layers, d_mlp]; with
 --attribution also what each neuron adds to the reward; with --top-examples also examples.safetensors, where each neuron
-is most active) and run.json into --out.
+is most active; with --baselines also baselines.safetensors, sums by blocks of the data) and run.json into --out.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from simple_parsing import field
 
 from tension_lens.artifacts.files import require_writable
-from tension_lens.artifacts.layout import EXAMPLES_FILE, RUN_FILE, SCORES_FILE
+from tension_lens.artifacts.layout import BASELINES_FILE, EXAMPLES_FILE, RUN_FILE, SCORES_FILE
 from tension_lens.artifacts.record import plain
 from tension_lens.cli import command
 from tension_lens.constants import SCOPES, SITES, require_one_of
@@ -41,6 +41,9 @@ class ScoreConfig(OpenConfig):
     top_examples: int = 0
     """Also store, for each neuron, the N comparisons and tokens where its activation is largest in magnitude (for the
     explorer). Found in the same pass."""
+    baselines: bool = field(default=False, action="store_true")
+    """Also store what overlap baselines need: sums of |activation| by blocks of the data, over the tokens in scope,
+    over prompts alone, and with --base in the backbone. Found in the same pass."""
 
 
 def run(config: ScoreConfig) -> dict[str, Any]:
@@ -48,33 +51,41 @@ def run(config: ScoreConfig) -> dict[str, Any]:
     from tension_lens.model.reward_model import HookedRewardModel
     from tension_lens.passes.activations import score_neurons
     from tension_lens.passes.attribution import add_contributions
+    from tension_lens.passes.overlap_blocks import OverlapAccumulator
     from tension_lens.passes.top_examples import ExampleAccumulator
 
     require_one_of("site", config.site, SITES)
     require_one_of("scope", config.scope, SCOPES)
     require_at_least(0, top_examples=config.top_examples)
-    require_writable(config.out, SCORES_FILE, EXAMPLES_FILE, RUN_FILE)
+    require_writable(config.out, SCORES_FILE, EXAMPLES_FILE, BASELINES_FILE, RUN_FILE)
     model, data = config.open()
-    base = examples = None
+    base = examples = overlap = None
     if config.base is not None:
         base = HookedRewardModel.from_pretrained(
             config.base, config.device, config.dtype, headless=True, engine=config.engine
         )
     if config.top_examples:
         examples = ExampleAccumulator((model.n_layers, model.d_mlp), config.top_examples, model.device)
+    if config.baselines:
+        overlap = OverlapAccumulator((model.n_layers, model.d_mlp), base is not None, model.device)
     how: dict[str, Any] = {"site": config.site, "scope": config.scope}
     started, passes = time.perf_counter(), 1
-    scores = score_neurons(model, data, **how, token_budget=config.token_budget, base=base, examples=examples)
+    scores = score_neurons(
+        model, data, **how, token_budget=config.token_budget, base=base, examples=examples, overlap=overlap
+    )
     about = {name: value for name, value in scores.metadata.items() if not name.endswith("_tokens")}
     if config.attribution:
         scores, passes = add_contributions(scores, model, data, token_budget=config.token_budget), 2
     seconds = time.perf_counter() - started
-    # An index of examples from an earlier run would belong to other scores.
-    for earlier in (RUN_FILE, EXAMPLES_FILE):
+    # What an earlier run left beside its scores would belong to other scores.
+    for earlier in (RUN_FILE, EXAMPLES_FILE, BASELINES_FILE):
         (config.out / earlier).unlink(missing_ok=True)
     scores.save(config.out)
     if examples is not None:
         examples.finish({**about, **how, "comparisons": str(len(data.dataset))}).save(config.out)
+    if overlap is not None:
+        of_model = {name: str(one) for name, one in model.card.identity.items() if one is not None}
+        overlap.finish({**about, **how, "backbone": "", "seed": "", **of_model}).save(config.out)
     record = record_run(
         config.out / RUN_FILE, "tension_lens.score", plain(config), model, data, seconds=seconds, passes=passes
     )

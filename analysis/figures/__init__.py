@@ -12,6 +12,7 @@ _FUNCTIONS = {
     "effects": ("ablation", "effects_figure"),
     "margins": ("tension", "margins_figure"),
     "densities": ("rewards", "density_figure"),
+    "overlap_baselines": ("overlap_baselines", "baselines_figure"),
     "overlaps": ("overlap", "overlap_figure"),
     "partition": ("overlap", "partition_figure"),
     "retention": ("tension", "retention_figure"),

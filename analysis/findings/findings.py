@@ -12,7 +12,7 @@ from jinja2 import PackageLoader
 
 from analysis.findings.ablation import sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
-from analysis.findings.neurons import depth_verdicts, overlap_verdicts
+from analysis.findings.neurons import baseline_verdicts, depth_verdicts, overlap_verdicts
 from analysis.results.folder import Results
 from analysis.results.scores import STRICT
 from analysis.results.study import IDENTITY, Study
@@ -46,13 +46,13 @@ def findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[Finding]
         results: what the folder of runs holds.
         tables: what `analysis.tables.study.tables_of` made of it; empty without a study.
     """
-    names = ("scores", "overlap", "conditions", "retention", "gaps")
-    scores, overlap, conditions, retention, gaps = (tables.get(name, pd.DataFrame()) for name in names)
+    names = ("scores", "overlap", "overlap_baselines", "conditions", "retention", "gaps")
+    scores, overlap, baselines, conditions, retention, gaps = (tables.get(name, pd.DataFrame()) for name in names)
     return [
         render("scope", **scope(results)),
         render("accuracy", on="held-out pairs", rows=against_chance(results.training.assign(chance=0.5))),
         render("accuracy", on="test items of their own objective", rows=own_accuracies(scores)),
-        render("overlap", rows=overlap_verdicts(overlap)),
+        render("overlap", rows=overlap_verdicts(overlap), baselines=baseline_verdicts(baselines)),
         render("depth", rows=depth_verdicts(results.sets)),
         render("ablation", rows=conditions),
         render("sweep", rows=sweep_summary(results.sweeps)),

@@ -1,10 +1,11 @@
-"""Verdicts on neuron sets: overlap and depth, each against random sets of the same size."""
+"""Verdicts on neuron sets: overlap against its baselines, and depth against random sets of the same size."""
 
 import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
 from analysis.tables.depth import depth_table
+from analysis.tables.overlap_baselines import COLUMNS
 from tension_lens.constants import ALPHA, OBJECTIVES
 from tension_lens.metrics.paired import holm
 from tension_lens.neurons.sets import NeuronSet
@@ -18,6 +19,19 @@ def overlap_verdicts(table: pd.DataFrame) -> pd.DataFrame:
         return table
     p_holm = holm(table["p_value"].to_numpy(dtype=np.float64))
     return table.assign(p_holm=p_holm, verdict=np.where(p_holm < ALPHA, MORE, UNCLEAR))
+
+
+def baseline_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the table `overlap_baselines` with `kind` and `verdict`.
+
+    `kind` is the baseline without its objective, such as `halves`. `verdict`: two sets share `more` or `fewer` neurons
+    than the baseline's, if the whole 95 % interval of the excess lies above or below 0, else `unclear`.
+    """
+    if table.empty:
+        return pd.DataFrame(columns=[*COLUMNS, "kind", "verdict"])
+    cases = [table["low"] > 0, table["high"] < 0]
+    kind = [str(name).split()[0] for name in table["baseline"]]
+    return table.assign(kind=kind, verdict=np.select(cases, [MORE, FEWER], UNCLEAR))
 
 
 def depth_verdicts(sets: dict[str, dict[str, NeuronSet]]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from analysis.figures.accuracy import subtask_caption, subtask_figure, training_
 from analysis.figures.layers import depth_figure
 from analysis.figures.neurons import depth_by_model_figure, depth_caption, rmsd_caption, rmsd_figure
 from analysis.figures.overlap import overlap_caption, overlap_figure, partition_caption, partition_figure
+from analysis.figures.overlap_baselines import baselines_caption, baselines_figure
 from analysis.figures.rewards import density_caption, density_figure
 from analysis.figures.sweeps import sweep_caption, sweep_figure
 from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
@@ -24,6 +25,7 @@ from analysis.report.paper_sections import departures_section, published_section
 from analysis.results.folder import Results
 from analysis.tables.depth import depth_table
 from analysis.tables.neurons import overlap_table, rmsd_table
+from analysis.tables.overlap_baselines import overlap_baseline_table
 from analysis.tables.study import tables_of
 from tension_lens.constants import BASELINE, OBJECTIVES, PARTS
 
@@ -97,6 +99,7 @@ def _tables(results: Results) -> dict[str, pd.DataFrame]:
     of_runs = {
         "rmsd": rmsd_table(folders, STATISTIC),
         "overlap": overlap_table(folders),
+        "overlap_baselines": overlap_baseline_table(folders),
         "depth": pd.concat(depths, ignore_index=True) if depths else pd.DataFrame(),
     }
     found = {
@@ -149,6 +152,13 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
         *by_layer,
         *chart("partition", "Partition of the neuron sets", partition_caption, partition, "depth", of=parted),
         *chart("overlap", "Overlap of the neuron sets", overlap_caption, overlap_figure),
+        *chart(
+            "overlap-baselines",
+            "Overlap beside its baselines",
+            baselines_caption,
+            baselines_figure,
+            "overlap_baselines",
+        ),
         *chart("rmsd", "RMSD between chosen and rejected, by layer", rmsd_caption, rmsd_figure),
     ]
     ablation = [

@@ -3,7 +3,7 @@
 Reads the output of tension_lens.study and no model. Writes to --out primary.csv (every set against its random sets; see
 docs/analysis-plan.md), conditions.csv (every set × sub-task with interval and controls), scores.csv, effects.csv,
 retention.csv, margins.csv, distributions.csv, seeds.csv, gaps.csv, flips.parquet; and with --runs rmsd.csv,
-overlap.csv, and in primary.csv how well attribution forecasts the sets of their sweeps.
+overlap.csv, overlap_baselines.csv, and in primary.csv how well attribution forecasts the sets of their sweeps.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from analysis.results.folder import tables_of_models
 from analysis.results.study import read_study
 from analysis.tables.forecast import with_forecast
 from analysis.tables.neurons import overlap_table, rmsd_table
+from analysis.tables.overlap_baselines import overlap_baseline_table
 from analysis.tables.study import tables_of
 from tension_lens.artifacts.files import atomic_write, require_writable
 from tension_lens.artifacts.layout import SWEEP_FILE, RunFolder
@@ -54,6 +55,7 @@ def run(config: TablesConfig) -> dict[str, Any]:
     if config.runs:
         runs = {str(folder): RunFolder(folder) for folder in config.runs}
         tables |= {"rmsd": rmsd_table(runs, config.statistic), "overlap": overlap_table(runs)}
+        tables["overlap_baselines"] = overlap_baseline_table(runs)
         sweeps = pd.concat([tables_of_models(folder, SWEEP_FILE) for folder in config.runs])
         tables["primary"] = with_forecast(tables["primary"], sweeps)
     written = {}

@@ -13,6 +13,7 @@ MODEL_CONFIG_FILE = "config.json"
 """Written last: a folder without it is not a finished checkpoint."""
 SCORES_FILE = "scores.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
+BASELINES_FILE = "baselines.safetensors"
 SWEEP_FILE = "sweep.csv"
 VARIANTS_FILE = "variants.csv"
 SITE_SUFFIXES = {"post": "", "gate": "-gate"}

@@ -16,6 +16,7 @@ from tension_lens.model.hooks import reading
 from tension_lens.model.reward_model import HookedRewardModel
 from tension_lens.model.tokenization import DEFAULT_MAX_LENGTH, DEFAULT_TOKEN_BUDGET, TokenizedData, TokenizedText
 from tension_lens.neurons.scores import NeuronScores
+from tension_lens.passes.overlap_blocks import BlockWeights, OverlapAccumulator, block_weights
 from tension_lens.passes.top_examples import ExampleAccumulator, Place, places_of
 
 ROWS_AT_ONCE = 256
@@ -137,6 +138,7 @@ def stream_statistics(
     token_budget: int,
     base: HookedRewardModel | None = None,
     examples: ExampleAccumulator | None = None,
+    overlap: OverlapAccumulator | None = None,
 ) -> Iterator[tuple[int, ActivationAccumulator]]:
     """Run texts through the model in batches and accumulate the statistics of every neuron.
 
@@ -146,6 +148,7 @@ def stream_statistics(
     for batch in model.batches(texts, token_budget, also=[] if base is None else [base]):
         blocks = blocks_of(batch.weights(scope))
         places = [] if examples is None else places_of(batch.texts, batch.rows, scope)
+        weights = {} if overlap is None else block_weights(batch, scope)
         before: dict[int, Tensor] = {}
 
         def keep(layer: int, activations: Tensor, before: dict[int, Tensor] = before) -> None:
@@ -154,14 +157,18 @@ def stream_statistics(
         def add(
             layer: int,
             activations: Tensor,
+            *,
             before: dict[int, Tensor] = before,
             blocks: Sequence[Block] = blocks,
             places: list[list[Place]] = places,
+            weights: dict[str, BlockWeights] = weights,
         ) -> None:
-            rows = activations.flatten(0, 1)
-            accumulator.update(layer, rows, blocks, before.pop(layer, None))
+            rows, base_rows = activations.flatten(0, 1), before.pop(layer, None)
+            accumulator.update(layer, rows, blocks, base_rows)
             if examples is not None:
                 examples.update(layer, rows, places)
+            if overlap is not None:
+                overlap.update(layer, rows, weights, base_rows)
 
         if base is not None:
             with reading(base.hooked, site, keep):
@@ -181,6 +188,7 @@ def score_neurons(
     max_length: int = DEFAULT_MAX_LENGTH,
     base: HookedRewardModel | None = None,
     examples: ExampleAccumulator | None = None,
+    overlap: OverlapAccumulator | None = None,
 ) -> NeuronScores:
     """Statistics of every MLP neuron's activation on the chosen and on the rejected side, pooled over tokens in scope.
 
@@ -193,6 +201,7 @@ def score_neurons(
         max_length: most tokens of a text, never more than the model's context.
         base: the backbone before fine-tuning, to add `change_rms`.
         examples: collects where each neuron is most active, in the same pass.
+        overlap: collects magnitudes by blocks of the data, in the same pass.
 
     Raises:
         RequestError: if site or scope are unknown, the base has another shape, or no token is in scope.
@@ -204,7 +213,9 @@ def score_neurons(
         raise RequestError(f"base {base.name} has another shape or vocabulary than model {model.name}")
     data = model.tokenize(data, max_length, "drop")
     how = {"site": site, "scope": scope}
-    stream = stream_statistics(model, data.texts, **how, token_budget=token_budget, base=base, examples=examples)
+    stream = stream_statistics(
+        model, data.texts, **how, token_budget=token_budget, base=base, examples=examples, overlap=overlap
+    )
     accumulator = run_through(stream, data.n_tokens, "scoring")
     metadata = {
         "model": model.name,

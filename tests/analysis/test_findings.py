@@ -14,7 +14,7 @@ from scipy.stats import hypergeom
 from analysis.findings.ablation import sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
 from analysis.findings.findings import FEW, findings, render, scope
-from analysis.findings.neurons import depth_verdicts, overlap_verdicts
+from analysis.findings.neurons import baseline_verdicts, depth_verdicts, overlap_verdicts
 from analysis.results.folder import Results
 from analysis.results.study import read_study
 from analysis.tables.study import tables_of
@@ -24,6 +24,7 @@ from tension_lens.neurons.overlap import overlap
 from tension_lens.neurons.sets import NeuronSet
 
 NOTHING = pd.DataFrame()
+NO_BASELINES = baseline_verdicts(NOTHING)
 ITEMS = 200
 SUBTASKS = ["helpful-base"] * ITEMS + ["harmless-base"] * ITEMS
 
@@ -182,13 +183,55 @@ def test_sets_that_share_neurons_and_are_deep_get_their_verdicts():
     shared, depth = set_verdicts(deep, other)
     assert list(shared["verdict"]) == ["more"]
     # 40 shared where 60 · 60/600 = 6 are expected; union 80.
-    found = render("overlap", rows=shared)
+    found = render("overlap", rows=shared, baselines=NO_BASELINES)
     require(found, "helpful", "harmless", "40 neurons", "6", "0.50", "0.05", "p < 0.001")
-    assert found.detail[0] != render("overlap", rows=shared.assign(verdict="unclear")).detail[0]
-    require(render("overlap", rows=pd.concat([shared] * (FEW + 1))), "0.50", "0.05", "all 7")
+    assert found.detail[0] != render("overlap", rows=shared.assign(verdict="unclear"), baselines=NO_BASELINES).detail[0]
+    seven = pd.concat([shared] * (FEW + 1))
+    require(render("overlap", rows=seven, baselines=NO_BASELINES), "0.50", "0.05", "all 7")
     assert list(depth["verdict"]) == ["fewer", "fewer", "more"] * 2
     assert list(depth["share"]) == [0, 0, 1] * 2
     require(render("depth", rows=depth), "helpful", "0 %", "100 %", "33 %", "more in 1", "fewer in 1", "all 2")
+
+
+def beside(runs=1, **excesses):
+    """Rows of the table `overlap_baselines`: excess by baseline, each with an interval of ± 0.1, of some runs."""
+    rows = [
+        (f"run-{run}", name.replace("_", " "), 0.4, 0.4 - value, value, value - 0.1, value + 0.1)
+        for run in range(runs)
+        for name, value in excesses.items()
+    ]
+    columns = ["runs", "baseline", "jaccard", "baseline_jaccard", "excess", "low", "high"]
+    return baseline_verdicts(pd.DataFrame(rows, columns=columns).assign(pairs=1, neurons=60))
+
+
+@pytest.mark.parametrize(("excess", "words"), [(-0.25, "share less"), (0.15, "share more"), (0.05, "neither clearly")])
+def test_the_overlap_is_told_beside_its_baselines(excess, words):
+    rows = set_verdicts(*(NeuronSet.of("a", "post", (6, 100), [(5, one)]) for one in (0, 1)))[0]
+    halves = {"halves_helpful": -0.5, "halves_harmless": -0.52}
+    found = render("overlap", rows=rows, baselines=beside(random=0.35, backbone=excess, prompts=0.02, **halves))
+    numbers = "Jaccard index of 0.40", "random sets of these sizes 0.05", f"same data {0.4 - excess:.2f}"
+    require(found.lead, *numbers, "prompts alone 0.38", "0.90 to 0.92", words, f"{excess:+.2f}".replace("-", "−"))
+    require(found.detail[0], "run-0", "prompts +0.02 [−0.08, +0.12]", "halves harmless −0.52 [−0.62, −0.42].")
+    assert "hypergeometric" not in found.lead
+
+
+def test_without_a_baseline_the_lead_says_what_is_missing():
+    rows = set_verdicts(*(NeuronSet.of("a", "post", (6, 100), [(5, one)]) for one in (0, 1)))[0]
+    require(render("overlap", rows=rows, baselines=NO_BASELINES).lead, "nothing follows", "--baselines")
+    found = render("overlap", rows=rows, baselines=beside(random=0.35))
+    require(found.lead, "random sets of these sizes 0.05.", "unknown", "--base")
+    assert "backbone" not in found.detail[0]
+
+
+def test_overlaps_of_several_runs_are_counted_by_side():
+    rows = set_verdicts(*(NeuronSet.of("a", "post", (6, 100), [(5, one)]) for one in (0, 1)))[0]
+    few = pd.concat([beside(2, backbone=-0.3), beside(1, backbone=0.02).assign(runs="run-2")])
+    require(
+        render("overlap", rows=rows, baselines=few).lead, "below 0 in 2 of 3", "above 0 in none of 3", "−0.30 to +0.02"
+    )
+    found = render("overlap", rows=rows, baselines=beside(FEW + 1, backbone=-0.3, random=0.3))
+    require(found.detail[0], "backbone", "below 0 in all 7 and above 0 in none of 7")
+    require(found.detail[1], "random", "below 0 in none of 7 and above 0 in all 7")
 
 
 def test_the_scope_counts_models_and_seeds_of_studies_and_trainings(tmp_path):

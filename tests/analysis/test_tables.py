@@ -243,19 +243,9 @@ def test_tables_about_neurons_and_the_files_of_the_command(study, tmp_path):
     NeuronSet.of("mixed", "post", (2, 3), [(0, 1), (1, 1), (1, 2)]).save(runs / "sets" / "mixed.json")
     folder = write_study(tmp_path / "study", CELLS)
     result = tables.run(tables.TablesConfig(study=folder, out=tmp_path / "out", runs=[runs]))
-    of_study = {
-        "primary",
-        "conditions",
-        "scores",
-        "effects",
-        "retention",
-        "margins",
-        "distributions",
-        "seeds",
-        "gaps",
-        "flips",
-    }
-    assert set(result["tables"]) == of_study | {"rmsd", "overlap"}
+    of_study = {"conditions", "scores", "effects", "retention", "margins", "distributions", "seeds", "gaps", "flips"}
+    of_runs = {"rmsd", "overlap", "overlap_baselines"}
+    assert set(result["tables"]) == {"primary"} | of_study | of_runs
     rmsd = pd.read_csv(tmp_path / "out" / "rmsd.csv").set_index("layer")["rmsd"]
     # Differences 3 and −3 in one neuron of each layer: √(9/3) a layer and over all, and 0 once layers are averaged.
     assert rmsd.to_dict() == pytest.approx(

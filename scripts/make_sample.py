@@ -2,9 +2,11 @@
 
     python scripts/make_sample.py --hh-rlhf DIR
 
-DIR mirrors the dataset (`harmless-base/test.jsonl.gz`, ...). The hash of the first human turn decides the split, over
-all files, so no first prompt is in both splits. Invalid rows and rows whose longer text exceeds MAX_CHARS are left out;
-the others are taken in the order of their hash. The selection depends on the rows only.
+DIR mirrors the dataset (`harmless-base/test.jsonl.gz`, ...). The hash of the first human turn decides, over all files,
+whether a row is held out, so no first prompt of `train` is in another split. Invalid rows and rows whose longer text
+exceeds MAX_CHARS are left out; the others are taken in the order of their hash. `validation` are held-out rows whose
+first prompt is in no test file; where they run out, rows up to VALIDATION_CHARS follow. The selection depends on the
+rows only.
 """
 
 import argparse
@@ -18,10 +20,12 @@ from tension_lens.data.comparisons import first_human_turn, transcript_flaw
 
 SOURCES = {"helpful": ("helpful-base", "helpful-rejection-sampled"), "harmless": ("harmless-base",)}
 FIRST_ROWS = {"harmless-base": 2000}
-SIZES = {"train": 1100, "test": 400}
+SIZES = {"train": 1100, "test": 400, "validation": 100}
 HELD_OUT = 0.29
 """Fraction of first prompts held out, also from the pretraining of the tiny backbones."""
 MAX_CHARS = 1024
+VALIDATION_CHARS = 1792
+"""Only 10 shorter harmless rows are left; texts up to this length fit the 512 tokens of the tiny backbones."""
 SAMPLE = Path(__file__).parent.parent / "tension_lens" / "data" / "sample"
 
 
@@ -42,27 +46,49 @@ def rows(root: Path, subset: str) -> list[tuple[int, dict[str, str]]]:
         return [(n, row) for n, row in numbered if transcript_flaw(row["chosen"], row["rejected"]) is None]
 
 
+def length(row: dict[str, str]) -> int:
+    """Characters of the longer text."""
+    return max(len(row["chosen"]), len(row["rejected"]))
+
+
+def candidates(root: Path, objective: str) -> list[dict[str, str]]:
+    """The rows of an objective's subsets up to VALIDATION_CHARS, in the order of their hash."""
+    found = [
+        {"id": f"{subset}/{number}", "subset": subset, "chosen": row["chosen"], "rejected": row["rejected"]}
+        for subset in SOURCES[objective]
+        for number, row in rows(root, subset)
+        if length(row) <= VALIDATION_CHARS
+    ]
+    return sorted(found, key=lambda row: fraction("order:" + row["chosen"] + row["rejected"]))
+
+
+def save(objective: str, split: str, fitting: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Write the first rows that fit to the split's file; return them."""
+    size = SIZES[split]
+    print(f"{objective} {split}: {len(fitting)} rows fit, {min(size, len(fitting))} taken")
+    if len(fitting) < size:
+        raise SystemExit(f"{objective} {split}: {size} rows needed, {len(fitting)} found")
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in fitting[:size])
+    # Without file name and time in the gzip header, the same rows give the same bytes.
+    (SAMPLE / f"{objective}.{split}.jsonl.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    return fitting[:size]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hh-rlhf", type=Path, required=True, help="folder with HH-RLHF's subsets")
     root = parser.parse_args().hh_rlhf
     SAMPLE.mkdir(exist_ok=True)
-    for objective, subsets in SOURCES.items():
-        chosen = [
-            {"id": f"{subset}/{number}", "subset": subset, "chosen": row["chosen"], "rejected": row["rejected"]}
-            for subset in subsets
-            for number, row in rows(root, subset)
-            if max(len(row["chosen"]), len(row["rejected"])) <= MAX_CHARS
-        ]
-        chosen.sort(key=lambda row: fraction("order:" + row["chosen"] + row["rejected"]))
-        for split, size in SIZES.items():
-            kept = [row for row in chosen if is_held_out(row["chosen"]) == (split == "test")]
-            print(f"{objective} {split}: {len(kept)} rows fit, {min(size, len(kept))} taken")
-            if len(kept) < size:
-                raise SystemExit(f"{objective} {split}: {size} rows needed, {len(kept)} found under {root}")
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept[:size])
-            # Without file name and time in the gzip header, the same rows give the same bytes.
-            (SAMPLE / f"{objective}.{split}.jsonl.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    held_out, tested = {}, set()
+    for objective in SOURCES:
+        found = candidates(root, objective)
+        save(objective, "train", [row for row in found if length(row) <= MAX_CHARS and not is_held_out(row["chosen"])])
+        held_out[objective] = [row for row in found if is_held_out(row["chosen"])]
+        taken = save(objective, "test", [row for row in held_out[objective] if length(row) <= MAX_CHARS])
+        tested |= {first_human_turn(row["chosen"]) for row in taken}
+    for objective, found in held_out.items():
+        left = [row for row in found if first_human_turn(row["chosen"]) not in tested]
+        save(objective, "validation", sorted(left, key=lambda row: length(row) > MAX_CHARS))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tension_lens.errors import RequestError
 FILE_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 NAMES = ("sample", "hh-rlhf", *BENCHMARKS)
 SPLITS = ("train", "test")
+SAMPLE_SPLITS = ("train", "validation", "test")
 DEFAULT_SPLIT = "test"
 UNNAMED = "unnamed"
 """Spec of comparisons that were not loaded by one."""
@@ -55,7 +56,7 @@ class Spec:
         if subset is not None:
             require_one_of(f"subset of {name}", subset, _subsets(name))
         if split is not None:
-            require_one_of(f"split of {name}", split, (BENCHMARK_SPLITS[name],) if name in BENCHMARKS else SPLITS)
+            require_one_of(f"split of {name}", split, _splits(name))
         return cls(name, subset, split)
 
     def with_defaults(self, subset: str = "mixed", split: str = DEFAULT_SPLIT) -> "Spec":
@@ -76,6 +77,12 @@ class Spec:
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else ":".join(filter(None, (self.name, self.subset, self.split)))
+
+
+def _splits(name: str) -> tuple[str, ...]:
+    if name in BENCHMARKS:
+        return (BENCHMARK_SPLITS[name],)
+    return SAMPLE_SPLITS if name == "sample" else SPLITS
 
 
 def _subsets(name: str) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ def one_pair(name):
         ("sample", ("sample", None, None), "sample:mixed:test"),
         ("sample:helpful", ("sample", "helpful", None), "sample:helpful:test"),
         ("sample:harmless:train", ("sample", "harmless", "train"), "sample:harmless:train"),
+        ("sample:mixed:validation", ("sample", "mixed", "validation"), "sample:mixed:validation"),
         ("hh-rlhf", ("hh-rlhf", None, None), "hh-rlhf:mixed:test"),
         ("hh-rlhf:mixed:train", ("hh-rlhf", "mixed", "train"), "hh-rlhf:mixed:train"),
         ("hh-rlhf:helpful-online", ("hh-rlhf", "helpful-online", None), "hh-rlhf:helpful-online:test"),
@@ -78,7 +79,9 @@ def test_a_spec_that_ends_like_a_file_is_a_path_whatever_else_it_holds(suffix):
         ("sample:helpful-base", "unknown subset of sample"),
         ("sample:", "unknown subset of sample ''"),
         ("hh-rlhf:red-team", "unknown subset of hh-rlhf 'red-team'.*harmless-base"),
+        ("sample:mixed:filtered", "unknown split of sample 'filtered'; known are train, validation, test"),
         ("hh-rlhf:helpful:validation", "unknown split of hh-rlhf 'validation'; known are train, test"),
+        ("rm-bench:chat:validation", "unknown split of rm-bench 'validation'; known are test"),
     ],
 )
 def test_a_spec_of_something_unknown_is_refused_with_what_is_known(text, message):

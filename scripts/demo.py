@@ -16,13 +16,16 @@ import pandas as pd
 
 from analysis import depth
 from analysis.report import __main__ as report
+from analysis.results.folder import tables_of_models
 from analysis.results.study import Cell, read_study
 from analysis.tables.depth import depth_table
+from analysis.tables.forecast import forecast_table
 from analysis.tables.overlap_baselines import PAIR, overlap_baseline_table
+from analysis.tables.primary import primary_table
 from analysis.wording import environment
 from tension_lens import score, select, study, sweep, variants
 from tension_lens.artifacts.files import sha256_of_files
-from tension_lens.artifacts.layout import MODEL_CONFIG_FILE, RUN_FILE, RunFolder
+from tension_lens.artifacts.layout import MODEL_CONFIG_FILE, RUN_FILE, SWEEP_FILE, RunFolder
 from tension_lens.artifacts.record import RunRecord, is_finished, plain
 from tension_lens.cli import command
 from tension_lens.console import tell
@@ -39,11 +42,14 @@ from train.settings import TINY_BACKBONES, backbone_folder_or_id, reward_config
 
 ABLATED = ("own", "helpful", "harmless", *PARTS)
 DATA = "sample:mixed:test"
-SWEPT_TOPS, SWEPT_PAIRS = (5.0, 10.0, 20.0, 30.0), 200
+DRAWS, DRAWN_PAIRS = 100, 20
+"""Random sets of each set, and the pairs of each objective on which they are run."""
+SWEPT_STATISTICS = ("mean_abs", "mean", "rms", "frequency", "max")
+SWEPT_TOPS, SWEPT_PAIRS = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0), 80
 EXAMPLES = 8
 GATED = ("smollm2-tiny",)
 """Families with a gated MLP, whose neurons have two sites."""
-VARIED_PAIRS = 400
+VARIED_PAIRS = 200
 SUMMARY = environment().from_string((Path(__file__).parent / "demo_summary.j2").read_text("utf-8"))
 
 
@@ -131,13 +137,16 @@ def score_and_select(config: DemoConfig, folder: RunFolder) -> Iterator[Step]:
 
 
 def ablate(config: DemoConfig, folder: RunFolder) -> Iterator[Step]:
-    """Ablate every set and its control in every model, a range of shares in the mixed one, and the paper's variants."""
-    studied = study.StudyConfig(runs=folder.path, data=[DATA], out=folder.study.path, controls=["uniform"], draws=1)
-    yield Step("ablate every set, and a random set of its size, in every model", study.run, studied)
+    """Ablate every set in every model, random sets beside the partition, 60 sets of several kinds, and the paper's."""
+    studied = study.StudyConfig(
+        runs=folder.path, data=[DATA], out=folder.study.path, draws=DRAWS, draw_sets=list(PARTS), draw_items=DRAWN_PAIRS
+    )
+    yield Step(f"ablate every set in every model, and {DRAWS} random sets beside each part", study.run, studied)
     model, scores, tops = folder.model("mixed"), folder.scores("mixed"), list(SWEPT_TOPS)
     swept = sweep.SweepConfig(
-        model=str(model), scores=scores, data=DATA, out=folder.sweep, limit=SWEPT_PAIRS, tops=tops, draws=2
-    )
+        model=str(model), scores=scores, data=DATA, out=folder.sweep, limit=SWEPT_PAIRS,
+        statistics=list(SWEPT_STATISTICS), tops=tops, draws=5,
+    )  # fmt: skip
     yield Step(f"ablate {tops[0]:g} to {tops[-1]:g} % of the mixed model's neurons", sweep.run, swept, model)
     for objective in OBJECTIVES:
         model = folder.model(objective)
@@ -192,21 +201,36 @@ def overlap_summary(config: DemoConfig, folder: RunFolder) -> pd.DataFrame:
 
 
 def ablation_table(cells: dict[Condition, Cell], task_types: Any) -> pd.DataFrame:
-    """Accuracy of the mixed model by task type under each condition, and under a random set of the same size."""
+    """Accuracy of the mixed model by task type under each condition."""
     rows = []
     for condition in (Condition(), *(Condition(name, "zero") for name in ABLATED)):
         if condition not in cells:
             continue
-        cell, control = cells[condition], cells.get(replace(condition, control="uniform", draw=0))
+        cell = cells[condition]
         row = {"ablated": condition.set or "nothing", "neurons": cell.neurons}
         for task_type in ("helpful", "harmless"):
             items = task_types == task_type
             row[f"{task_type} pairs"] = percent(asdict(accuracy_of(item_credits(cell.right[items]))))
-            row[f"random, {task_type}"] = (
-                percent(asdict(accuracy_of(item_credits(control.right[items])))) if control else "-"
-            )
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def primary_summary(primary: pd.DataFrame) -> pd.DataFrame:
+    """The tests of the primary analysis: the change beyond that of random sets, its interval, and the verdict."""
+    tested = primary[primary["against"].isin(("layer", *PARTS))]
+    scale = tested["outcome"].map({"margin": 1.0, "accuracy": 100.0})
+    limits = zip(*(scale * tested[name] for name in ("estimate", "low", "high")), strict=True)
+    return pd.DataFrame(
+        {
+            "set": tested["set"],
+            "against": tested["against"].replace({"layer": "random sets"}),
+            "pairs": tested["items"],
+            "outcome": tested["outcome"].replace({"margin": "margin, spreads", "accuracy": "accuracy, points"}),
+            "beyond, 95 % interval": [f"{a:+.2f} [{b:+.2f}, {c:+.2f}]" for a, b, c in limits],
+            "p (Holm)": tested["p_holm"].map("{:.2f}".format).replace("nan", "-"),
+            "verdict": tested["verdict"],
+        }
+    )
 
 
 def summary(config: DemoConfig, folder: RunFolder) -> str:
@@ -224,6 +248,9 @@ def summary(config: DemoConfig, folder: RunFolder) -> str:
         shared=overlap(sets["helpful"], sets["harmless"]),
         overlap=overlap_summary(config, folder).to_string(index=False),
         ablation=ablation_table(cells, read.items[DATA].task_type).to_string(index=False),
+        primary=primary_summary(primary_table(read)).to_string(index=False),
+        drawn=(DRAWS, DRAWN_PAIRS),
+        forecast=forecast_table(tables_of_models(folder.path, SWEEP_FILE)).to_dict("records"),
     )
 
 

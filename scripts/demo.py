@@ -8,7 +8,7 @@ with the same config on the same weights is reused, so an interrupted demo conti
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from tension_lens.neurons.depth import uniform_depth
 from tension_lens.neurons.overlap import overlap
 from tension_lens.neurons.sets import NeuronSet
 from train.__main__ import TrainConfig
-from train.settings import TINY_BACKBONES, backbone_folder_or_id, reward_config
+from train.settings import TINY, TINY_BACKBONES, backbone_folder_or_id, reward_config
 
 ABLATED = ("own", "helpful", "harmless", *PARTS)
 DATA = "sample:mixed:test"
@@ -76,6 +76,8 @@ class Step:
     config: Any
     model: Path | None = None
     """The model whose weights the run record names. If given, a step that finished before is reused."""
+    resolved: dict[str, Any] = field(default_factory=dict)
+    """Values of defaults that the record of a step to reuse must have."""
 
     def is_finished(self) -> bool:
         """Whether the record in the output folder shows that the step finished with this config on these weights."""
@@ -83,7 +85,7 @@ class Step:
             return False
         # A folder without the model's config is not a finished checkpoint.
         weights = self.model.glob("*.safetensors") if (self.model / MODEL_CONFIG_FILE).is_file() else ()
-        expected = {"config": plain(self.config), "weights_sha256": sha256_of_files(weights)}
+        expected = {"config": plain(self.config), "weights_sha256": sha256_of_files(weights), "resolved": self.resolved}
         return is_finished(self.config.out / RUN_FILE, **expected)
 
 
@@ -113,7 +115,8 @@ def train_steps(family: str, seed: int, folder: RunFolder) -> Iterator[Step]:
     for objective in OBJECTIVES:
         model = folder.model(objective)
         asked = TrainConfig(backbone=family, objective=objective, out=model, seed=seed)
-        yield Step(f"train the {objective} reward model", train, asked, model)
+        settings = {name: TINY[name] for name in ("learning_rate", "num_train_epochs")}
+        yield Step(f"train the {objective} reward model", train, asked, model, settings)
 
 
 def score_and_select(config: DemoConfig, folder: RunFolder) -> Iterator[Step]:

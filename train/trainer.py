@@ -117,6 +117,8 @@ def train_reward_model(
             "held_out": held_out_set.spec,
             "max_length": length,
             "dtype": str(model.dtype),
+            "learning_rate": reward_config.learning_rate,
+            "num_train_epochs": reward_config.num_train_epochs,
         },
         weights_sha256=hooked.weights_sha256,
         data_sha256=train_set.sha256,

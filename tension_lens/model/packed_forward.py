@@ -7,6 +7,7 @@ with zeros where the batch is `by_text`.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -80,6 +81,21 @@ class PackedForward:
 
         sin, cos = self._kept("rotary", [embedding], every_position)
         return cos[positions], sin[positions]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A forward pass up to the MLP of one layer, from which several conditions continue."""
+
+    middle: Float[Tensor, "row d_model"]
+    """The residual stream before the MLP."""
+    activations: Float[Tensor, "row d_mlp"] | None
+    """The MLP's activations before `hook_post`; None in the last layer."""
+
+
+def _reads_linear(mlp: Any) -> bool:
+    """Whether a hook is on the linear half of a gated MLP."""
+    return hasattr(mlp, "hook_pre_linear") and bool(mlp.hook_pre_linear._forward_hooks)
 
 
 class PackedRun:
@@ -170,8 +186,8 @@ class PackedRun:
         middle = self._added(residual, block.hook_attn_out, mixed, block.attn.W_O.flatten(0, 1), block.attn.b_O)
         return self._called(block.hook_resid_mid, middle)
 
-    def post(self, layer: int, middle: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_mlp"]:
-        """A block's MLP activations as `hook_post` leaves them."""
+    def activated(self, layer: int, middle: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_mlp"]:
+        """A block's MLP activations before `hook_post`."""
         mlp = self.hooked.blocks[layer].mlp
         x = self._norm(self.hooked.blocks[layer].ln2, middle)
         act = ACTIVATIONS[self.cfg.act_fn]
@@ -183,7 +199,11 @@ class PackedRun:
                 activations.add_(mlp.b_in)
         else:
             activations = act(self._called(mlp.hook_pre, torch.addmm(mlp.b_in, x, mlp.W_in)))
-        return self._called(mlp.hook_post, activations)
+        return activations
+
+    def post(self, layer: int, middle: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_mlp"]:
+        """A block's MLP activations as `hook_post` leaves them."""
+        return self._called(self.hooked.blocks[layer].mlp.hook_post, self.activated(layer, middle))
 
     def written(
         self, layer: int, middle: Float[Tensor, "row d_model"], post: Float[Tensor, "row d_mlp"]
@@ -204,37 +224,44 @@ class PackedRun:
         self.post(self.last, middle)
 
     @torch.no_grad()
-    def middles(self, layers: Collection[int]) -> dict[int, Float[Tensor, "row d_model"] | None]:
-        """The residual stream before the MLP of each of some layers, from which `rewards` can continue.
+    def starts(self, layers: Collection[int]) -> "dict[int, Start | None]":
+        """Where `rewards` can continue: what stands before `hook_post` of each of some layers.
 
         None where hooks of others are present, which must be called once for every forward pass.
         """
         if self.packing.by_text:
             return dict.fromkeys(layers)
-        found: dict[int, Tensor | None] = {}
+        found: dict[int, Start | None] = {}
         residual = self.embedded()
         for layer in range(max(layers) + 1):
             middle = self.attended(layer, residual)
             if layer in layers:
-                found[layer] = middle
+                # In the last layer only the pooled tokens are computed, which costs little.
+                found[layer] = Start(middle, self.activated(layer, middle) if layer < self.last else None)
             if layer < max(layers):
                 residual = self.written(layer, middle, self.post(layer, middle))
         return found
 
     @torch.no_grad()
-    def rewards(self, layer: int = 0, middle: Float[Tensor, "row d_model"] | None = None) -> Float[Tensor, " text"]:
+    def rewards(self, layer: int = 0, start: "Start | None" = None) -> Float[Tensor, " text"]:
         """The reward of each text at its pooled token, float32, from the MLP of `layer` on.
 
         In the last layer only the pooled tokens are computed, unless a hook reads it: no reward depends on the others.
         """
         whole = self.packing.by_text or is_read(self.hooked.blocks[self.last].mlp)
-        if middle is None:
+        activations = None
+        if start is None:
             layer, middle = 0, self.attended(0, self.embedded(), self.last == 0 and not whole)
-        elif layer == self.last and not whole:
-            middle = middle[self.pooled]
+        else:
+            middle, mlp = start.middle, self.hooked.blocks[layer].mlp
+            if layer == self.last and not whole:
+                middle = middle[self.pooled]
+            elif start.activations is not None and not (mlp.hook_pre._forward_hooks or _reads_linear(mlp)):
+                activations = self._called(mlp.hook_post, start.activations)
         while layer < self.last:
-            residual = self.written(layer, middle, self.post(layer, middle))
-            layer += 1
+            activations = self.post(layer, middle) if activations is None else activations
+            residual = self.written(layer, middle, activations)
+            layer, activations = layer + 1, None
             middle = self.attended(layer, residual, layer == self.last and not whole)
         residual = self.written(layer, middle, self.post(layer, middle))
         final = self._norm(self.hooked.ln_final, residual[self.pooled] if whole else residual)

@@ -19,7 +19,7 @@ from tension_lens.model.batch import Batch
 from tension_lens.model.batching import plan
 from tension_lens.model.checkpoints import RewardModelCard, load_hugging_face, load_tokenizer, resolve_model
 from tension_lens.model.conversion import HookedTransformer, to_hooked
-from tension_lens.model.packed_forward import PackedForward, PackedRun
+from tension_lens.model.packed_forward import PackedForward, PackedRun, Start
 from tension_lens.model.tokenization import (
     DEFAULT_MAX_LENGTH,
     DEFAULT_TOKEN_BUDGET,
@@ -85,12 +85,12 @@ class NativeRun:
         """Run every token, for hooks that read activations."""
         self.hooked(self.batch.tokens)
 
-    def middles(self, layers: Collection[int]) -> dict[int, Float[Tensor, "row d_model"] | None]:
+    def starts(self, layers: Collection[int]) -> dict[int, Start | None]:
         """None for each layer: the native forward always starts at the first one."""
         return dict.fromkeys(layers)
 
     @torch.no_grad()
-    def rewards(self, layer: int = 0, middle: Float[Tensor, "row d_model"] | None = None) -> Float[Tensor, " text"]:
+    def rewards(self, layer: int = 0, start: Start | None = None) -> Float[Tensor, " text"]:
         """The reward of each text at its pooled token, float32."""
         rewards: Tensor = self.hooked(self.batch.tokens)[..., 0].float().flatten()[self.batch.pooled()]
         return rewards

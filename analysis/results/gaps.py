@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tension_lens.constants import OBJECTIVES
+from tension_lens.constants import OBJECTIVES, PARTS
 from tension_lens.neurons.conditions import Condition
 
 CellKey = tuple[str, str, str, str, Condition]
@@ -16,7 +16,8 @@ def missing_cells(
 ) -> Iterator[dict[str, str]]:
     """The cells that are missing from the grid of every model, data spec and condition of an objective.
 
-    Random sets that a set cannot have are a row with its reason, whether or not another model has such sets.
+    Random sets that a set cannot have are a row with its reason, whether or not another model has such sets. Subsets of
+    another set are never missing: which of two sets is the larger one, and has them, differs between models.
 
     Args:
         found: the cells that exist.
@@ -29,11 +30,12 @@ def missing_cells(
         have = {key[3:] for key in found if key[:3] == (backbone, seed, objective)}
         for spec in data:
             reasons = unavailable.get((backbone, seed, objective, spec), {})
+            may_lack = {*reasons, *(condition for condition in wanted if condition.control in PARTS)}
             missing = [condition for condition in wanted if (spec, condition) not in have]
             if len(missing) == len(wanted):
                 rows = {"every": "no table of this data" if have else "no model of this objective"}
             else:
-                rows = {_name(one): "no table of this condition" for one in missing if one not in reasons}
+                rows = {_name(one): "no table of this condition" for one in missing if one not in may_lack}
                 rows |= {_name(one): why for one, why in reasons.items()}
             about = {"backbone": backbone, "seed": seed, "objective": objective, "data": spec}
             for condition, why in rows.items():

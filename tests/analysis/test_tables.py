@@ -222,6 +222,18 @@ def test_a_control_that_a_set_cannot_have_is_a_gap_with_its_reason(tmp_path):
     ]
 
 
+def test_subsets_of_the_larger_set_are_no_gap_where_another_set_is_larger(tmp_path):
+    """In seed 0 `shared` is the smaller of the two sets, in seed 247 the other one."""
+    part = Condition("helpful_only", "zero")
+    subset_of = {0: Condition("shared", "zero", "helpful_only", 0), 247: Condition("helpful_only", "zero", "shared", 0)}
+    cells = {
+        ("tiny", seed, "mixed", one): judged("1100 10")
+        for seed, subset in subset_of.items()
+        for one in (INTACT, SHARED, part, subset)
+    }
+    assert [gap for gap in read_study(write_study(tmp_path, cells)).gaps if gap["objective"] == "mixed"] == []
+
+
 def test_shuffled_labels_give_small_p_values_as_often_as_stated(tmp_path):
     random = np.random.default_rng(11)
     subtasks = [f"{kind}-{part}" for kind in ("helpful", "harmless") for part in range(10) for _ in range(100)]

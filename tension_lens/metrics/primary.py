@@ -105,9 +105,10 @@ def set_effect(
     prompts, draws = int(groups.max(initial=-1)) + 1, len(drawn)
     if not draws or prompts < 2:
         raise RequestError(f"an effect needs random sets and at least two prompts, found {draws} and {prompts}")
-    unit = float(intact.std(ddof=1)) if in_spreads else 1.0
-    if not unit > 0:
+    # The standard deviation of equal margins may come out as a rounding error instead of 0; their range does not.
+    if in_spreads and not np.ptp(intact) > 0:
         raise RequestError("the intact model gives every item the same margin; there is no spread to measure in")
+    unit = float(intact.std(ddof=1)) if in_spreads else 1.0
     expected = drawn.mean(axis=0)
     # A draw against the mean of the other draws; a single draw has no others.
     others = (drawn - expected) * draws / (draws - 1) if draws > 1 else drawn[:0]
@@ -166,7 +167,7 @@ def _bootstrap(
     in_spreads: bool,
 ) -> Float[np.ndarray, " resample"]:
     """The estimate in resamples of prompts, with all their items, and of draws; the unit is resampled too."""
-    prompts, draws = (_resamples(count) for count in (int(groups.max()) + 1, len(drawn)))
+    prompts, draws = _resamples(int(groups.max()) + 1, "prompts"), _resamples(len(drawn), "draws")
     # Centred on the whole sample, so that the variance below does not cancel.
     centre = intact - intact.mean()
     rows = np.concatenate([np.array([np.ones_like(centre), ablated, centre, centre**2]), drawn])
@@ -175,15 +176,20 @@ def _bootstrap(
     estimates /= items
     if not in_spreads:
         return estimates
-    variance = (twice - once**2 / items) / np.maximum(items - 1, 1)
-    scaled: Float[np.ndarray, " resample"] = estimates / np.sqrt(np.where(variance > 0, variance, centre.var(ddof=1)))
+    variance, whole = (twice - once**2 / items) / np.maximum(items - 1, 1), centre.var(ddof=1)
+    # A resample of one item only, many times, has no spread but for rounding.
+    spread = np.sqrt(np.where(variance > whole * np.finfo(np.float32).eps, variance, whole))
+    scaled: Float[np.ndarray, " resample"] = estimates / spread
     return scaled
 
 
 @lru_cache(maxsize=4)
-def _resamples(count: int) -> Float[np.ndarray, "member resample"]:
-    """How often each of some members is in each resample; the same resamples for every set on the same items."""
-    random = np.random.default_rng(count)
+def _resamples(count: int, members: str) -> Float[np.ndarray, "member resample"]:
+    """How often each of some members is in each resample; the same resamples for every set on the same items.
+
+    Those of prompts and those of draws are independent, also where there are as many draws as prompts.
+    """
+    random = np.random.default_rng([count, *members.encode()])
     return random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).T.astype(np.float64)
 
 
@@ -223,6 +229,8 @@ class PooledEffect:
     """`randomization_p` of the mean statistic, against the mean over seeds of draw 1, draw 2, …"""
     spread: float
     """Standard deviation of the mean if no set is special."""
+    draws: int
+    """Random sets of each model that the p-value uses: the least number over models."""
     seeds: int
 
     def detectable(self, alpha: float = ALPHA) -> float:
@@ -249,9 +257,9 @@ def pooled_effect(effects: Sequence[Effect]) -> PooledEffect:
     for alpha in (1 - CONFIDENCE, 2 * ALPHA):
         _, random_effects, _, hartung_knapp = found.conf_int(alpha=alpha)
         limits += [min(random_effects[0], hartung_knapp[0]), max(random_effects[1], hartung_knapp[1])]
-    draws = min(len(one.reference) for one in effects)
+    fewest = min(len(one.reference) for one in effects)
     statistic = float(np.mean([one.statistic for one in effects]))
-    reference = np.mean([one.reference[:draws] for one in effects], axis=0)
+    reference = np.mean([one.reference[:fewest] for one in effects], axis=0)
     return PooledEffect(
         estimate=float(found.mean_effect_re),
         low=float(limits[0]),
@@ -261,5 +269,6 @@ def pooled_effect(effects: Sequence[Effect]) -> PooledEffect:
         between_sd=float(np.sqrt(max(found.tau2, 0.0))),
         p_value=randomization_p(statistic, reference),
         spread=float(np.sqrt(np.mean([one.spread**2 for one in effects]) / len(effects))),
+        draws=min(one.draws for one in effects),
         seeds=len(effects),
     )

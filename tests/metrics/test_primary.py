@@ -69,6 +69,34 @@ def test_the_interval_is_that_of_a_plain_bootstrap_over_prompts_and_draws():
     assert np.var(estimates) == pytest.approx(found.variance, rel=0.12)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_prompts_and_draws_are_resampled_independently_where_there_are_as_many(sign):
+    """The n-th prompt and the n-th draw both lie high, or one low: drawn together, they would cancel or add up."""
+    n, random = 30, np.random.default_rng(0)
+    high, intact = np.linspace(-1, 1, n), random.normal(size=n)
+    drawn = intact + sign * high[:, None]
+    found = set_effect(intact, intact + high, drawn, np.arange(n), in_spreads=False)
+    # The mean of n prompts less the mean of n draws, each with the variance of `high`.
+    assert found.variance == pytest.approx(2 * high.var() / n, rel=0.15)
+
+
+def test_a_resample_without_spread_does_not_widen_the_interval():
+    """Of three items every ninth resample is one item three times: its spread is 0, whatever rounding leaves of it."""
+    for seed in range(20):
+        intact, ablated, drawn = items(seed, n=3, draws=30)
+        found = set_effect(intact, ablated, drawn, np.arange(3), in_spreads=True)
+        spread = intact.std(ddof=1)
+        closest = np.diff(np.sort(intact)).min() / np.sqrt(3)  # of two items equal and one other
+        largest = np.abs(ablated - drawn).max() / min(spread, closest)
+        assert max(-found.low, found.high) <= largest
+
+
+def test_equal_margins_have_no_spread_whatever_rounding_leaves_of_it():
+    assert np.full(3, 0.1).std(ddof=1) > 0
+    with pytest.raises(RequestError, match="no spread"):
+        set_effect(np.full(3, 0.1), INTACT[:3], DRAWN[:, :3], np.arange(3), in_spreads=True)
+
+
 def test_the_p_value_counts_draws_at_least_as_extreme_in_either_direction():
     assert randomization_p(2.0, np.array([0.5, -2.0, 3.0, 1.9])) == 3 / 5
     assert randomization_p(-4.0, np.array([0.5, -2.0, 3.0, 1.9])) == 1 / 5

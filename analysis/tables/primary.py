@@ -10,6 +10,7 @@ from jaxtyping import Float
 from analysis.results.draws import Draws
 from analysis.results.study import Cell, Study
 from tension_lens.constants import ALPHA, PARTS
+from tension_lens.errors import RequestError
 from tension_lens.metrics.paired import holm
 from tension_lens.metrics.primary import Effect, PooledEffect, detectable_effect, pooled_effect, set_effect
 from tension_lens.neurons.conditions import Condition
@@ -34,11 +35,13 @@ def primary_table(study: Study) -> pd.DataFrame:
 
     Columns: `seed` (`all` for a mean over `seeds` models); `against`, the kind of the random sets, or the set whose
     subsets they are; `items`, the objective of the items; `outcome`, `margin` in spreads of the intact model or
-    `accuracy` as a fraction; `n`, `prompts`, `draws`; `change` of the outcome with the set ablated, `expected` with a
-    random set, `estimate` = change − expected with its 95 % interval `low` to `high`, `per_neuron`; `between_sd`
-    between seeds; `p_value`, and `p_holm` corrected over the `family` of tests; `detectable` with 80 % power at the
-    level 0.05 / family; `equivalent`, whether the 90 % interval lies within `BOUNDS`; `verdict`: `differs` (p_holm
-    below 0.05), else `equivalent`, else `inconclusive`, or `not available` for the reason in `note`.
+    `accuracy` as a fraction; `n`, `prompts`, `draws` (of a mean over seeds the least number); `change` of the outcome
+    with the set ablated, `expected` with a random set, `estimate` = change − expected with its 95 % interval `low` to
+    `high`, `per_neuron`; `between_sd` between seeds; `p_value`, and `p_holm` corrected over the `family` of tests;
+    `detectable` with 80 % power at the level 0.05 / family, empty where so few random sets cannot reach that level;
+    `equivalent`, whether the 90 % interval lies within `BOUNDS`; `verdict`: `differs` (p_holm below 0.05), else
+    `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not available, or that there are too few
+    random sets for any `p_holm` below 0.05.
     """
     found = list(_effects(study))
     rows = [{**about, **_columns(about, effect)} for about, effect in found]
@@ -47,8 +50,8 @@ def primary_table(study: Study) -> pd.DataFrame:
     return _judged(pd.DataFrame(rows).reindex(columns=[*COLUMNS, "spread", "inside"]))
 
 
-def _effects(study: Study) -> Iterator[tuple[dict[str, Any], Effect]]:
-    """Every effect with the columns that say what it is of."""
+def _effects(study: Study) -> Iterator[tuple[dict[str, Any], Effect | RequestError]]:
+    """Every effect, or why there is none, with the columns that say what it is of."""
     for draws in (*study.draws, *_equal_sets(study)):
         keys = Condition(), draws.condition.of_set
         intact, ablated = (study.cells.get((*draws.model, draws.data, key)) for key in keys)
@@ -60,15 +63,14 @@ def _effects(study: Study) -> Iterator[tuple[dict[str, Any], Effect]]:
         prompts = np.unique(items.prompt.astype(str), return_inverse=True)[1]
         for objective in dict.fromkeys(items.task_type.tolist()):
             here = items.task_type == objective
-            if len(np.unique(prompts[here])) < 2:
-                continue
             for outcome in BOUNDS:
                 before, after = (_outcome(one, outcome)[draws.rows][here] for one in (intact, ablated))
-                in_spreads = outcome == "margin"
-                if in_spreads and not np.ptp(before) > 0:
-                    continue
                 drawn = _drawn(draws, outcome)[:, here]
-                effect = set_effect(before, after, drawn, prompts[here], in_spreads=in_spreads)
+                effect: Effect | RequestError
+                try:
+                    effect = set_effect(before, after, drawn, prompts[here], in_spreads=outcome == "margin")
+                except RequestError as error:
+                    effect = error
                 yield {**about, "neurons": draws.neurons, "items": objective, "outcome": outcome}, effect
 
 
@@ -99,11 +101,13 @@ def _drawn(draws: Draws, outcome: str) -> Float[np.ndarray, "draw item"]:
     return draws.credit if outcome == "accuracy" else draws.margin.mean(axis=2, dtype=np.float64)
 
 
-def _over_seeds(found: list[tuple[dict[str, Any], Effect]]) -> Iterator[tuple[dict[str, Any], PooledEffect]]:
+def _over_seeds(
+    found: list[tuple[dict[str, Any], Effect | RequestError]],
+) -> Iterator[tuple[dict[str, Any], PooledEffect]]:
     """The mean over the seeds of a backbone, where there are several."""
     groups: dict[tuple[str, ...], list[tuple[dict[str, Any], Effect]]] = {}
     for about, effect in found:
-        if about["seed"].isdigit():
+        if about["seed"].isdigit() and isinstance(effect, Effect):
             groups.setdefault(tuple(about[key] for key in KEYS), []).append((about, effect))
     for group in groups.values():
         if len(group) > 1:
@@ -111,13 +115,15 @@ def _over_seeds(found: list[tuple[dict[str, Any], Effect]]) -> Iterator[tuple[di
             yield {**group[0][0], "seed": ALL_SEEDS, "neurons": neurons}, pooled_effect([one for _, one in group])
 
 
-def _columns(about: dict[str, Any], effect: Effect | PooledEffect) -> dict[str, Any]:
+def _columns(about: dict[str, Any], effect: Effect | PooledEffect | RequestError) -> dict[str, Any]:
     """An effect as columns, with `spread` and whether it is `inside` its bound, for the verdict."""
+    if isinstance(effect, RequestError):
+        return {"note": str(effect)}
     pooled = isinstance(effect, PooledEffect)
-    more = ("between_sd", "seeds") if pooled else ("change", "expected", "n", "prompts", "draws")
+    more = ("between_sd", "seeds") if pooled else ("change", "expected", "n", "prompts")
     bound = BOUNDS[about["outcome"]]
     return {
-        **{name: getattr(effect, name) for name in ("estimate", "low", "high", "p_value", "spread", *more)},
+        **{name: getattr(effect, name) for name in ("estimate", "low", "high", "p_value", "spread", "draws", *more)},
         "per_neuron": effect.estimate / about["neurons"],
         "inside": -bound < effect.equivalence_low and effect.equivalence_high < bound,
     }
@@ -144,12 +150,17 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
     p_holm = pd.Series(np.nan, index=table.index)
     p_holm[tested] = holm(table.loc[tested, "p_value"].to_numpy(dtype=np.float64))
     estimated, family = table["estimate"].notna(), int(tested.sum())
+    # The least p-value is 1/(1 + draws), and Holm's correction multiplies the least of all by the family.
+    needed = round(family / ALPHA)
+    few = tested & (table.loc[tested, "draws"].max() < needed)
+    too_few = f"no corrected p-value of {family} tests can be below {ALPHA} with fewer than {needed} random sets"
     cases = [~estimated, p_holm < ALPHA, table["inside"].eq(True)]
     judged = table.assign(
         p_holm=p_holm,
         family=np.where(tested, family, np.nan),
-        detectable=table["spread"].astype(np.float64) * detectable_effect(1.0, ALPHA / max(family, 1)),
+        detectable=table["spread"].astype(np.float64).mask(few) * detectable_effect(1.0, ALPHA / max(family, 1)),
         equivalent=table["inside"].where(estimated),
         verdict=np.select(cases, [NOT_AVAILABLE, DIFFERS, EQUIVALENT], INCONCLUSIVE),
+        note=table["note"].astype(object).mask(few, too_few),
     )
     return judged[COLUMNS]

@@ -17,15 +17,15 @@ from tension_lens.metrics.paired import holm
 from tension_lens.metrics.primary import detectable_effect, pooled_effect, set_effect
 from tension_lens.neurons.conditions import Condition
 
-N, DRAWS = 24, 25
+N, DRAWS = 24, 80
 SUBTASKS = ["helpful-base"] * 8 + ["helpful-online"] * 4 + ["harmless-base"] * 12
 TYPES = np.array([name.partition("-")[0] for name in SUBTASKS])
 PROMPT = np.arange(N) // 2
 PART = Condition("helpful_only", "zero")
 
 
-def draws_of(kind, of="shared"):
-    return [Condition(of, "zero", kind, draw) for draw in range(DRAWS)]
+def draws_of(kind, of="shared", draws=DRAWS):
+    return [Condition(of, "zero", kind, draw) for draw in range(draws)]
 
 
 def margins_of(seed, condition):
@@ -92,8 +92,38 @@ def test_the_family_is_corrected_once_and_what_stands_beside_it_is_not(tmp_path)
 
 def test_a_true_difference_is_named_and_the_rest_is_not(tmp_path):
     table = primary_table(read_study(study_of(tmp_path))).set_index(["against", "items", "outcome"])["verdict"]
-    assert table["layer", "helpful", "margin"] == "inconclusive"  # 25 draws: p = 1/26, and 4/26 after Holm
+    assert table["layer", "helpful", "margin"] == "differs"  # 80 draws: p = 1/81, and 4/81 after Holm
     assert table["layer", "harmless", "margin"] != "differs"
+
+
+def test_too_few_random_sets_for_the_family_are_named(tmp_path):
+    """Of 4 tests the smallest p is multiplied by 4: 4/80 is not below 0.05, and no effect can be found."""
+    conditions = [INTACT, SHARED, *draws_of("layer", draws=79)]
+    cells = {("tiny", 0, "mixed", one): table_of(0, one) for one in conditions}
+    row = primary_table(read_study(write_study(tmp_path, cells))).iloc[0]
+    assert (row["p_value"], row["p_holm"], row["verdict"]) == (1 / 80, 4 / 80, "inconclusive")
+    assert np.isnan(row["detectable"])
+    assert "4 tests can be below 0.05 with fewer than 80 random sets" in row["note"]
+
+
+@pytest.mark.parametrize(("rows", "margins", "why"), [([0, 1, 8], None, "two prompts"), (None, 1.0, "no spread")])
+def test_an_effect_that_is_not_defined_has_a_row_with_the_reason(tmp_path, rows, margins, why):
+    """The harmless items share one prompt, or the intact model gives every item the same margin."""
+    tables = {one: table_of(0, one) for one in (INTACT, SHARED, *draws_of("layer", draws=2))}
+    if rows:
+        tables = {one: table.where(np.array([*rows, 12, 13])) for one, table in tables.items()}
+    else:
+        tables[INTACT] = replace(of_margins(np.full(N, margins), SUBTASKS), prompt=tables[INTACT].prompt)
+    cells = {("tiny", 0, "mixed", one): table for one, table in tables.items()}
+    table = primary_table(read_study(write_study(tmp_path, cells)))
+    assert len(table) == 4
+    lacking = table[table["estimate"].isna()]
+    wanted = (
+        [["harmless", "margin"], ["harmless", "accuracy"]] if rows else [["helpful", "margin"], ["harmless", "margin"]]
+    )
+    assert lacking[["items", "outcome"]].to_numpy().tolist() == wanted
+    assert set(lacking["verdict"]) == {"not available"}
+    assert lacking["note"].str.contains(why).all()
 
 
 def test_an_interval_within_the_bound_is_equivalent(tmp_path):
@@ -114,7 +144,7 @@ def test_seeds_are_pooled_and_the_mean_stands_for_its_models(tmp_path):
     expected = pooled_effect([effect_of(seed, "helpful") for seed in (0, 1, 2)])
     names = ["estimate", "low", "high", "p_value", "between_sd", "seeds"]
     assert row[names].tolist() == pytest.approx([getattr(expected, name) for name in names], abs=1e-5)
-    assert row["verdict"] == "inconclusive"
+    assert (row["verdict"], row["draws"]) == ("differs", DRAWS)
     tested = table[table["p_holm"].notna()]
     assert set(tested["seed"]) == {"all"}
     assert set(tested["family"]) == {4}

@@ -35,11 +35,12 @@ def primary_table(study: Study) -> pd.DataFrame:
 
     Columns: `seed` (`all` for a mean over `seeds` models); `against`, the kind of the random sets, or the set whose
     subsets they are; `items`, the objective of the items; `outcome`, `margin` in spreads of the intact model or
-    `accuracy` as a fraction; `n`, `prompts`, `draws` (of a mean over seeds the least number); `change` of the outcome
+    `accuracy` as a fraction; `n`, `prompts`, `draws` (of a mean over seeds the least numbers); `change` of the outcome
     with the set ablated, `expected` with a random set, `estimate` = change − expected with its 95 % interval `low` to
     `high`, `per_neuron`; `between_sd` between seeds; `p_value`, and `p_holm` corrected over the `family` of tests;
     `detectable` with 80 % power at the level 0.05 / family, empty where so few random sets cannot reach that level;
-    `equivalent`, whether the 90 % interval lies within `BOUNDS`; `verdict`: `differs` (p_holm below 0.05), else
+    `equivalent`, whether the 90 % interval lies within `BOUNDS`, for accuracy only with at least 149 prompts, so that
+    a change in 2 % of all prompts is seen with a probability of 95 %; `verdict`: `differs` (p_holm below 0.05), else
     `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not available, or that there are too few
     random sets for any `p_holm` below 0.05.
     """
@@ -120,12 +121,17 @@ def _columns(about: dict[str, Any], effect: Effect | PooledEffect | RequestError
     if isinstance(effect, RequestError):
         return {"note": str(effect)}
     pooled = isinstance(effect, PooledEffect)
-    more = ("between_sd", "seeds") if pooled else ("change", "expected", "n", "prompts")
+    more = ("between_sd", "seeds") if pooled else ("change", "expected", "n")
     bound = BOUNDS[about["outcome"]]
+    # The bootstrap knows no changes but those of these prompts; accuracy may change in none of a few by chance.
+    unseen = about["outcome"] == "accuracy" and (1 - bound) ** effect.prompts > ALPHA
     return {
-        **{name: getattr(effect, name) for name in ("estimate", "low", "high", "p_value", "spread", "draws", *more)},
+        **{
+            name: getattr(effect, name)
+            for name in ("estimate", "low", "high", "p_value", "spread", "prompts", "draws", *more)
+        },
         "per_neuron": effect.estimate / about["neurons"],
-        "inside": -bound < effect.equivalence_low and effect.equivalence_high < bound,
+        "inside": not unseen and -bound < effect.equivalence_low and effect.equivalence_high < bound,
     }
 
 

@@ -229,6 +229,8 @@ class PooledEffect:
     """`randomization_p` of the mean statistic, against the mean over seeds of draw 1, draw 2, …"""
     spread: float
     """Standard deviation of the mean if no set is special."""
+    prompts: int
+    """Prompts of each model: the least number over models."""
     draws: int
     """Random sets of each model that the p-value uses: the least number over models."""
     seeds: int
@@ -269,6 +271,7 @@ def pooled_effect(effects: Sequence[Effect]) -> PooledEffect:
         between_sd=float(np.sqrt(max(found.tau2, 0.0))),
         p_value=randomization_p(statistic, reference),
         spread=float(np.sqrt(np.mean([one.spread**2 for one in effects]) / len(effects))),
+        prompts=min(one.prompts for one in effects),
         draws=min(one.draws for one in effects),
         seeds=len(effects),
     )

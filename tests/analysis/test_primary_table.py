@@ -138,6 +138,23 @@ def test_an_interval_within_the_bound_is_equivalent(tmp_path):
     assert (margin[["low", "high"]].abs() < 0.1).all(axis=None)
 
 
+@pytest.mark.parametrize(("prompts", "equivalent"), [(148, False), (149, True)])
+def test_few_prompts_without_a_change_do_not_show_that_accuracy_is_equivalent(tmp_path, prompts, equivalent):
+    """No item changes. If 2 % of all prompts change, the chance of that is 0.98^148 = 0.0503 or 0.98^149 = 0.0493."""
+    margins = np.where(np.arange(prompts) % 2, 1.0, -1.0)
+    cells = {
+        ("tiny", seed, "mixed", one): of_margins(margins)
+        for seed in (0, 1)
+        for one in (INTACT, SHARED, *draws_of("layer", draws=2))
+    }
+    table = primary_table(read_study(write_study(tmp_path, cells)))
+    accuracy = table[table["outcome"] == "accuracy"]
+    assert accuracy["seed"].tolist() == ["0", "1", "all"]
+    assert (accuracy[["low", "high"]].abs() < 1e-6).all(axis=None)
+    assert accuracy["equivalent"].tolist() == [equivalent] * 3
+    assert set(accuracy["verdict"]) == {"equivalent" if equivalent else "inconclusive"}
+
+
 def test_seeds_are_pooled_and_the_mean_stands_for_its_models(tmp_path):
     table = primary_table(read_study(study_of(tmp_path, seeds=(0, 1, 2))))
     row = table.set_index(["seed", "against", "items", "outcome"]).loc["all", "layer", "helpful", "margin"]

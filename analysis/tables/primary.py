@@ -151,7 +151,8 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the family's correction, the minimum detectable effect and the verdict."""
     keys, single = list(table[KEYS].itertuples(index=False, name=None)), table["seed"] != ALL_SEEDS
     pooled = {key for key, of_one in zip(keys, single, strict=True) if not of_one}
-    replaced = np.array([key in pooled for key in keys]) & single
+    # A model without a seed is in no mean.
+    replaced = np.array([key in pooled for key in keys]) & single & table["seed"].astype(str).str.isdigit()
     tested = table["against"].isin(TESTED) & table["p_value"].notna() & ~replaced
     p_holm = pd.Series(np.nan, index=table.index)
     p_holm[tested] = holm(table.loc[tested, "p_value"].to_numpy(dtype=np.float64))

@@ -168,6 +168,20 @@ def test_seeds_are_pooled_and_the_mean_stands_for_its_models(tmp_path):
     assert (table["seed"] == "1").sum() == 8
 
 
+def test_a_model_without_a_seed_is_in_no_mean_and_is_tested_itself(tmp_path):
+    conditions = [INTACT, SHARED, *draws_of("layer", draws=5)]
+    cells = {
+        ("tiny", seed, "mixed", one): table_of(number, one)
+        for number, seed in enumerate((0, 1, "unknown"))
+        for one in conditions
+    }
+    table = primary_table(read_study(write_study(tmp_path, cells)))
+    tested = table[table["p_holm"].notna()]
+    assert tested["seed"].value_counts().to_dict() == {"unknown": 4, "all": 4}
+    assert set(tested["family"]) == {8}
+    assert set(table.loc[table["seed"] == "all", "seeds"]) == {2}
+
+
 def test_random_sets_on_part_of_the_items_are_compared_on_these(tmp_path):
     rows = first_of_each_type(TYPES.tolist(), SUBTASKS, 6)
     # Of the helpful items three of each sub-task, of the harmless ones the first six.

@@ -3,13 +3,14 @@
     python -m benchmarks.calibration --studies 200
 
 Every study has a new random reward model, new texts, and runs the real line: select or draw a set, draw its controls,
-ablate them all, test. In three kinds of study there is nothing to find:
+ablate them all, test. In four kinds of study there is nothing to find:
 
 * shuffled labels: chosen and rejected are swapped at random; the set is the top tenth by activity.
 * random sets: the set is drawn at random, most of it from the first layer, like the sets that activity selects.
+* two kinds of text: the same, and chosen and rejected texts are of other letters, so that ablations shift all margins.
 * equal weights: all neurons have input and output weights of one norm; the set is the top tenth by activity.
 
-In the fourth the set is random and its ablation shifts every margin by a constant: the test must find that as often as
+In the fifth the set is random and its ablation shifts every margin by a constant: the test must find that as often as
 `Effect.power` says. Prints a table in Markdown.
 """
 
@@ -90,13 +91,15 @@ def draw_weights(model: HookedRewardModel, random: np.random.Generator, equal: b
         mlp.W_out.div_(mlp.W_out.norm(dim=1, keepdim=True))
 
 
-def draw_texts(count: int, random: np.random.Generator) -> Dataset:
-    """Pairs of random texts."""
+def draw_texts(count: int, random: np.random.Generator, differ: bool) -> Dataset:
+    """Pairs of random texts; if they `differ`, chosen ones have the first half of the letters, rejected the second."""
+    half = len(WORDS) // 2
+    sides = (WORDS[:half], WORDS[half:]) if differ else (WORDS, WORDS)
 
-    def text() -> str:
-        return " ".join(random.choice(WORDS, random.integers(*LENGTHS)))
+    def text(words: tuple[str, ...]) -> tuple[str]:
+        return (" ".join(random.choice(words, random.integers(*LENGTHS))),)
 
-    return Dataset(tuple(Comparison("", (text(),), (text(),), "random", "unknown", f"{n}") for n in range(count)))
+    return Dataset(tuple(Comparison("", *map(text, sides), "random", "unknown", f"{n}") for n in range(count)))
 
 
 def most_active(model: HookedRewardModel, data: Dataset, random: np.random.Generator) -> NeuronSet:
@@ -125,9 +128,10 @@ class Outcomes:
         sign = np.where(flipped, -1.0, 1.0)
         before, after, drawn = (sign * one for one in (self.intact, self.ablated, self.drawn))
         after = after + shift * before.std(ddof=1)
+        margins = (after, drawn) if accuracy else None
         if accuracy:
             before, after, drawn = ((one > 0).astype(np.float64) for one in (before, after, drawn))
-        return set_effect(before, after, drawn, np.arange(len(before)), in_spreads=not accuracy)
+        return set_effect(before, after, drawn, np.arange(len(before)), in_spreads=not accuracy, margins=margins)
 
 
 def study(model: HookedRewardModel, data: Dataset, special: NeuronSet, draws: int) -> Outcomes:
@@ -141,23 +145,24 @@ def study(model: HookedRewardModel, data: Dataset, special: NeuronSet, draws: in
     return Outcomes(margins[0], margins[1], margins[2:])
 
 
-KINDS: dict[str, tuple[Study, bool]] = {
-    "shuffled labels": (most_active, False),
-    "random sets": (at_random, False),
-    "equal weights": (most_active, True),
+KINDS: dict[str, tuple[Study, bool, bool]] = {
+    "shuffled labels": (most_active, False, False),
+    "random sets": (at_random, False, False),
+    "two kinds of text": (at_random, False, True),
+    "equal weights": (most_active, True, False),
 }
-"""By name how the set is chosen, and whether weights are equal."""
+"""By name how the set is chosen, whether weights are equal, and whether chosen and rejected texts differ in kind."""
 
 
 def simulate(config: CalibrationConfig) -> Iterator[tuple[str, Outcomes, Bool[np.ndarray, " item"]]]:
     """The studies without an effect: (kind, outcomes, which labels are flipped)."""
     with tempfile.TemporaryDirectory() as folder:
         model = network(Path(folder))
-        for kind, (choose, equal) in KINDS.items():
+        for kind, (choose, equal, differ) in KINDS.items():
             for number in tqdm(range(config.studies), kind, leave=False, disable=None):
                 random = np.random.default_rng([config.seed, number, list(KINDS).index(kind)])
                 draw_weights(model, random, equal)
-                data = draw_texts(config.items, random)
+                data = draw_texts(config.items, random, differ)
                 outcomes = study(model, data, choose(model, data, random), config.draws)
                 flips = random.random(config.items) < 0.5
                 yield kind, outcomes, flips if kind == "shuffled labels" else np.zeros_like(flips)

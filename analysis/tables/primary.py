@@ -66,10 +66,14 @@ def _effects(study: Study) -> Iterator[tuple[dict[str, Any], Effect | RequestErr
             here = items.task_type == objective
             for outcome in BOUNDS:
                 before, after = (_outcome(one, outcome)[draws.rows][here] for one in (intact, ablated))
-                drawn = _drawn(draws, outcome)[:, here]
+                drawn, margins = _drawn(draws, outcome)[:, here], None
+                if outcome == "accuracy":
+                    margins = _outcome(ablated, "margin")[draws.rows][here], _drawn(draws, "margin")[:, here]
                 effect: Effect | RequestError
                 try:
-                    effect = set_effect(before, after, drawn, prompts[here], in_spreads=outcome == "margin")
+                    effect = set_effect(
+                        before, after, drawn, prompts[here], in_spreads=outcome == "margin", margins=margins
+                    )
                 except RequestError as error:
                     effect = error
                 yield {**about, "neurons": draws.neurons, "items": objective, "outcome": outcome}, effect

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from tension_lens.constants import ALPHA, CONFIDENCE
 from tension_lens.errors import RequestError
 
+Margins = tuple[Float[np.ndarray, " item"], Float[np.ndarray, "draw item"]]
 RESAMPLES = 2000
 """Bootstrap resamples of an interval."""
 POWER = 0.8
@@ -44,9 +45,9 @@ class Effect:
     variance: float
     """Variance of the bootstrap's estimates."""
     statistic: float
-    """The estimate in standard errors over prompts."""
+    """The estimate in standard errors over prompts, of the outcome or of the margins; see `set_effect`."""
     error: float
-    """The standard error."""
+    """That standard error."""
     reference: Float[np.ndarray, " draw"]
     """The same statistic of each draw against the other draws: what it is if a set is nothing special."""
     p_value: float
@@ -79,6 +80,7 @@ def set_effect(
     prompt: Int[np.ndarray, " item"],
     *,
     in_spreads: bool,
+    margins: Margins | None = None,
 ) -> Effect:
     """The effect of ablating a set, against random sets.
 
@@ -91,12 +93,16 @@ def set_effect(
     its standard error, and cancels. Noise of items cancels likewise, so that a set that moves rewards more than others,
     in no direction, is not called special (Chung and Romano 2013, on studentized permutation tests).
 
+    An accuracy is divided by the standard error of the margins. Its own does not grow with the finite-population factor
+    but with the root of the number of items that change, so that the factor would not cancel.
+
     Args:
         intact: outcome of every item under the intact model.
         ablated: with the set ablated.
         drawn: with each random set ablated.
         prompt: a number for each item; items with the same number share their prompt and are resampled together.
         in_spreads: whether to divide by the spread of the intact model's outcome.
+        margins: where the outcome is an accuracy, the margins of every item with the set and with each draw ablated.
 
     Raises:
         RequestError: if there are no draws or fewer than two prompts, or the intact outcome has no spread to divide by.
@@ -110,9 +116,8 @@ def set_effect(
         raise RequestError("the intact model gives every item the same margin; there is no spread to measure in")
     unit = float(intact.std(ddof=1)) if in_spreads else 1.0
     expected = drawn.mean(axis=0)
-    # A draw against the mean of the other draws; a single draw has no others.
-    others = (drawn - expected) * draws / (draws - 1) if draws > 1 else drawn[:0]
-    statistics, errors = _studentized(np.concatenate([(ablated - expected)[None], others]), groups)
+    differences = _differences(ablated, drawn)
+    statistics, errors = _studentized(differences, differences if margins is None else _differences(*margins), groups)
     changes = np.array([ablated - intact, expected - intact]).mean(axis=1) / unit
     estimates = _bootstrap(intact, ablated, drawn, groups, in_spreads)
     tails = (1 - CONFIDENCE) / 2
@@ -139,16 +144,25 @@ def set_effect(
     )
 
 
+def _differences(
+    ablated: Float[np.ndarray, " item"], drawn: Float[np.ndarray, "draw item"]
+) -> Float[np.ndarray, "row item"]:
+    """The set against the mean of the draws, then each draw against the mean of the others; a single one has none."""
+    draws, expected = len(drawn), drawn.mean(axis=0)
+    others = (drawn - expected) * draws / (draws - 1) if draws > 1 else drawn[:0]
+    return np.concatenate([(ablated - expected)[None], others])
+
+
 def _studentized(
-    differences: Float[np.ndarray, "row item"], groups: Int[np.ndarray, " item"]
+    differences: Float[np.ndarray, "row item"], by: Float[np.ndarray, "row item"], groups: Int[np.ndarray, " item"]
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
-    """Mean of each row over its standard error clustered by group, and that error; 0 where every difference is 0."""
+    """Mean of each row over the standard error of `by` clustered by group, and that error; 0 where all of `by` is 0."""
     means = differences.mean(axis=1)
-    sums = _sums(differences - means[:, None], groups)
+    sums = _sums(by - by.mean(axis=1)[:, None], groups)
     count = sums.shape[1]
-    errors = np.sqrt(count / (count - 1) * (sums**2).sum(axis=1)) / differences.shape[1]
+    errors = np.sqrt(count / (count - 1) * (sums**2).sum(axis=1)) / by.shape[1]
     # Differences of rounding size are none. The floor also bounds the statistic of differences that are all equal.
-    floor = np.finfo(np.float32).eps * np.abs(differences).max(axis=1)
+    floor = np.finfo(np.float32).eps * np.abs(by).max(axis=1)
     return np.divide(means, np.maximum(errors, floor), out=np.zeros_like(means), where=floor > 0), errors
 
 

@@ -58,8 +58,9 @@ def effect_of(seed, objective, *, margin=True, kind="layer", rows=None):
     kept = np.array(range(N) if rows is None else rows)
     kept = kept[TYPES[kept] == objective]
     values = [margins_of(seed, one)[kept] for one in (INTACT, SHARED, *draws_of(kind))]
+    margins = None if margin else (values[1], np.array(values[2:]))
     values = values if margin else [(one > 0).astype(np.float64) for one in values]
-    return set_effect(values[0], values[1], np.array(values[2:]), PROMPT[kept], in_spreads=margin)
+    return set_effect(values[0], values[1], np.array(values[2:]), PROMPT[kept], in_spreads=margin, margins=margins)
 
 
 def test_rows_are_the_effects_of_each_objective_and_outcome(tmp_path):

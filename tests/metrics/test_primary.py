@@ -116,6 +116,36 @@ def test_a_set_that_is_nothing_special_has_a_uniform_p_value():
         assert sum(p <= 0.05 for p in found) <= binom.ppf(0.999, 150, 0.05)
 
 
+def test_a_random_set_from_outside_of_which_its_draws_are_drawn_is_not_special():
+    """Two fifths of 100 neurons, each of which shifts all margins by its own amount: for margins and for accuracy."""
+    found = {"margin": [], "accuracy": []}
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        neurons = 0.2 * (random.normal(size=(100, 1)) * 0.5 + random.normal(size=(100, 40)))
+        intact, others = 0.3 + random.normal(size=40), np.arange(40, 100)
+        ablated = intact + neurons[:40].sum(axis=0)
+        drawn = intact + np.array([neurons[random.choice(others, 40, replace=False)].sum(axis=0) for _ in range(39)])
+        right = ((one > 0).astype(np.float64) for one in (intact, ablated, drawn))
+        effects = {
+            "margin": set_effect(intact, ablated, drawn, np.arange(40), in_spreads=True),
+            "accuracy": set_effect(*right, np.arange(40), in_spreads=False, margins=(ablated, drawn)),
+        }
+        for outcome, effect in effects.items():
+            found[outcome].append(effect.p_value <= 0.05)
+    assert max(map(sum, found.values())) <= binom.ppf(0.999, 100, 0.05)
+
+
+def test_accuracy_is_divided_by_the_standard_error_of_the_margins():
+    right = [(one > 2.5).astype(np.float64) for one in (INTACT, ABLATED, DRAWN)]
+    found = set_effect(*right, np.arange(4), in_spreads=False, margins=(ABLATED, DRAWN))
+    margin = set_effect(INTACT, ABLATED, DRAWN, np.arange(4), in_spreads=False)
+    # Right are 0, 1, 0, 1 with the set ablated; with the first draw as many, with the second one item fewer.
+    assert (found.error, found.estimate) == (margin.error, 1 / 8)
+    assert found.statistic == pytest.approx(1 / 8 / margin.error)
+    # The first draw minus the other: margins 0, 1, 0, -1.
+    assert found.reference == pytest.approx(np.array([1, -1]) / 4 / (np.sqrt(4 / 3 * 2) / 4))
+
+
 def test_the_detectable_effect_is_found_with_its_power():
     found, shift = [], set_effect(*items(0, n=24, draws=99), np.arange(24), in_spreads=False).detectable()
     power = []
@@ -217,7 +247,7 @@ def test_simulated_studies_err_as_often_as_the_level_says():
     from benchmarks.calibration import CalibrationConfig, run
 
     rows = [line.split("|")[2:-1] for line in run(CalibrationConfig(studies=25, draws=39, items=30)).splitlines()[2:]]
-    assert len(rows) == 7
+    assert len(rows) == 9
     for _, n, found, expected, _ in rows:
         share, chance = float(found.split()[0]) / 100, float(expected) / 100
         assert binom.ppf(0.001, int(n), chance) <= round(share * int(n)) <= binom.ppf(0.999, int(n), chance)

@@ -17,6 +17,11 @@ def points(shares: ArrayLike) -> str:
     return (low if low == high else f"{low} to {high}").replace("-", "−")
 
 
+def signed(value: float) -> str:
+    """A number with its sign and two decimals: `−0.31`."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def interval(low: float, high: float) -> str:
     """An interval of a fraction in percent, empty where it is not known: `[50.1, 58.3]`."""
     return "" if np.isnan(low) or np.isnan(high) else f"[{100 * low:.1f}, {100 * high:.1f}]".replace("-", "−")
@@ -53,5 +58,5 @@ def of_all(part: int, whole: int) -> str:
 def environment(loader: BaseLoader | None = None) -> Environment:
     """A Jinja2 environment with the functions above as filters, in which an undefined name is an error."""
     made = Environment(loader=loader, undefined=StrictUndefined)
-    made.filters.update({one.__name__: one for one in (percent, points, interval, p_text, span, many, of_all)})
+    made.filters.update({one.__name__: one for one in (percent, points, signed, interval, p_text, span, many, of_all)})
     return made

@@ -230,7 +230,7 @@ def primary_summary(primary: pd.DataFrame) -> pd.DataFrame:
             "pairs": tested["items"],
             "outcome": tested["outcome"].replace({"margin": "margin, spreads", "accuracy": "accuracy, points"}),
             "beyond, 95 % interval": [f"{a:+.2f} [{b:+.2f}, {c:+.2f}]" for a, b, c in limits],
-            "p (Holm)": tested["p_holm"].map("{:.2f}".format).replace("nan", "-"),
+            "p, corrected": tested["p_adjusted"].map("{:.2f}".format).replace("nan", "-"),
             "verdict": tested["verdict"],
         }
     )

@@ -23,14 +23,14 @@ def sweep_figure(sweeps: pd.DataFrame) -> go.Figure:
     Args:
         sweeps: `Results.sweeps`: the rows of sweep.csv with run, backbone, seed, objective and data.
     """
-    traces = {str(name): list(_sweep(rows)) for name, rows in sweeps.groupby(_names(sweeps), sort=False)}
+    traces = {str(name): list(_sweep(rows)) for name, rows in sweeps.groupby(names_of_models(sweeps), sort=False)}
     figure = frame(380, sweeps["selector"].nunique(), len(traces) > 1)
     figure.update_xaxes(title_text="neurons ablated, %", rangemode="tozero")
     figure.update_yaxes(title_text="items judged correctly, %")
     return finish(figure, traces)
 
 
-def _names(sweeps: pd.DataFrame) -> pd.Series:
+def names_of_models(sweeps: pd.DataFrame) -> pd.Series:
     """Names of models: the backbone, what else differs, and the folder of the run where a name is not unique."""
     parts = {"seed": "seed " + sweeps["seed"].astype(str), "objective": sweeps["objective"], "data": sweeps["data"]}
     names = sweeps["backbone"].astype(str)

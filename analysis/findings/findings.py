@@ -1,7 +1,7 @@
 """The findings of a folder of runs as text.
 
-Each finding is a table of results or verdicts (`accuracy`, `neurons`, `ablation`) that a template turns into sentences:
-the estimate, its interval, n and the comparison.
+Each finding is a table of results or verdicts (`accuracy`, `neurons`, `primary`, `ablation`) that a template turns into
+sentences: the estimate, its interval, n and the comparison.
 """
 
 import re
@@ -13,6 +13,7 @@ from jinja2 import PackageLoader
 from analysis.findings.ablation import sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
 from analysis.findings.neurons import baseline_verdicts, depth_verdicts, overlap_verdicts
+from analysis.findings.primary import forecast_facts, primary_facts
 from analysis.results.folder import Results
 from analysis.results.scores import STRICT
 from analysis.results.study import IDENTITY, Study
@@ -44,18 +45,20 @@ def findings(results: Results, tables: dict[str, pd.DataFrame]) -> list[Finding]
 
     Args:
         results: what the folder of runs holds.
-        tables: what `analysis.tables.study.tables_of` made of it; empty without a study.
+        tables: what `analysis.tables.study.tables_of` made of it, empty without a study; `primary` with its forecasts.
     """
-    names = ("scores", "overlap", "overlap_baselines", "conditions", "retention", "gaps")
-    scores, overlap, baselines, conditions, retention, gaps = (tables.get(name, pd.DataFrame()) for name in names)
+    names = ("scores", "overlap", "overlap_baselines", "primary", "conditions", "retention", "gaps")
+    frames = (tables.get(name, pd.DataFrame()) for name in names)
+    scores, overlap, baselines, primary, conditions, retention, gaps = frames
     return [
         render("scope", **scope(results)),
         render("accuracy", on="held-out pairs", rows=against_chance(results.training.assign(chance=0.5))),
         render("accuracy", on="test items of their own objective", rows=own_accuracies(scores)),
         render("overlap", rows=overlap_verdicts(overlap), baselines=baseline_verdicts(baselines)),
         render("depth", rows=depth_verdicts(results.sets)),
-        render("ablation", rows=conditions),
+        render("primary", conditions=conditions, **primary_facts(primary)),
         render("sweep", rows=sweep_summary(results.sweeps)),
+        render("forecast", **forecast_facts(primary)),
         render("retention", rows=retention_verdicts(retention, scores), known=not retention.empty),
         render("gaps", count=len(gaps)),
     ]

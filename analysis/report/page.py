@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis.figures.style import PLOT_CONFIG
 from analysis.report.payload import figure_content, height, packed, plain, table_content
+from analysis.tables.primary import ALL_SEEDS
 
 FILTERS = ("backbone", "seed", "condition", "data")
 """What a reader can filter by: columns of tables and keys of the `meta` of figures' traces."""
@@ -95,7 +96,10 @@ def figure_page(exhibit: Exhibit, plotlyjs: str) -> str:
 
 
 def filters_of(exhibits: Sequence[Exhibit]) -> dict[str, list[str]]:
-    """The values of each of `FILTERS` in the tables and traces; numbers by size, others in order of appearance."""
+    """The values of each of `FILTERS` in the tables and traces; numbers by size, others in order of appearance.
+
+    Rows of a mean over seeds are of no one seed.
+    """
     found: dict[str, dict[str, None]] = {name: {} for name in FILTERS}
     for exhibit in exhibits:
         for name in FILTERS:
@@ -104,6 +108,7 @@ def filters_of(exhibits: Sequence[Exhibit]) -> dict[str, list[str]]:
             for trace in exhibit.figure.data if exhibit.figure is not None else ():
                 if isinstance(trace.meta, dict) and name in trace.meta:
                     found[name][str(trace.meta[name])] = None
+    found["seed"].pop(ALL_SEEDS, None)
     values = {name: [one for one in values if one] for name, values in found.items()}
     return {name: sorted(each, key=int) if all(map(str.isdigit, each)) else each for name, each in values.items()}
 

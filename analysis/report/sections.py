@@ -10,10 +10,12 @@ from plotly.graph_objects import Figure
 
 from analysis.figures.ablation import effects_caption, effects_figure
 from analysis.figures.accuracy import subtask_caption, subtask_figure, training_caption, training_figure
+from analysis.figures.forecast import forecast_caption, forecast_figure
 from analysis.figures.layers import depth_figure
 from analysis.figures.neurons import depth_by_model_figure, depth_caption, rmsd_caption, rmsd_figure
 from analysis.figures.overlap import overlap_caption, overlap_figure, partition_caption, partition_figure
 from analysis.figures.overlap_baselines import baselines_caption, baselines_figure
+from analysis.figures.primary import primary_caption, primary_figure
 from analysis.figures.rewards import density_caption, density_figure
 from analysis.figures.sweeps import sweep_caption, sweep_figure
 from analysis.figures.tension import margins_caption, margins_figure, retention_caption, retention_figure
@@ -24,8 +26,10 @@ from analysis.report.page import Exhibit, Section, filters_of
 from analysis.report.paper_sections import departures_section, published_section
 from analysis.results.folder import Results
 from analysis.tables.depth import depth_table
+from analysis.tables.forecast import forecast_sets, with_forecast
 from analysis.tables.neurons import overlap_table, rmsd_table
 from analysis.tables.overlap_baselines import overlap_baseline_table
+from analysis.tables.primary import primary_rows
 from analysis.tables.study import tables_of
 from tension_lens.constants import BASELINE, OBJECTIVES, PARTS
 
@@ -102,8 +106,10 @@ def _tables(results: Results) -> dict[str, pd.DataFrame]:
         "overlap_baselines": overlap_baseline_table(folders),
         "depth": pd.concat(depths, ignore_index=True) if depths else pd.DataFrame(),
     }
+    of_study = tables_of(results.study) if results.study else {}
     found = {
-        **(tables_of(results.study) if results.study else {}),
+        **of_study,
+        "primary": with_forecast(of_study.get("primary", pd.DataFrame()), results.sweeps),
         **{name: with_backbones(table, results) if len(table) else table for name, table in of_runs.items()},
         "training": results.training,
         "sweeps": results.sweeps,
@@ -161,10 +167,14 @@ def _sections(results: Results, tables: dict[str, pd.DataFrame]) -> list[Section
         ),
         *chart("rmsd", "RMSD between chosen and rejected, by layer", rmsd_caption, rmsd_figure),
     ]
+    primary = primary_rows(rows("primary"))
+    forecast = forecast_sets(results.sweeps)
     ablation = [
+        *chart("primary", "Each set against its random sets", primary_caption, primary_figure, of=primary),
         *chart("effects", "Change of accuracy by sub-task", effects_caption, effects_figure, "conditions"),
         *changes_by_backbone(rows("conditions")),
         *chart("sweep", "Accuracy by fraction of neurons ablated", sweep_caption, sweep_figure, "sweeps"),
+        *chart("forecast", "Forecast of attribution", forecast_caption, forecast_figure, "sweeps", of=forecast),
         *chart(
             "rewards", "Rewards before and after ablation", density_caption, density_figure, "distributions", of=rewards
         ),

@@ -7,10 +7,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import linregress, norm, t
 
+from analysis.tables.primary import COLUMNS
 from tension_lens.constants import CONFIDENCE, INTACT
 
 FEWEST = 4
 """Fewest sets for a correlation with an interval."""
+
+
+def forecast_sets(sweeps: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `Results.sweeps` that are ablated sets with a forecast."""
+    if "forecast" not in sweeps:
+        return pd.DataFrame()
+    return sweeps[(sweeps["selector"] != INTACT) & sweeps["forecast"].notna()]
 
 
 def forecast_table(sweeps: pd.DataFrame) -> pd.DataFrame:
@@ -24,10 +32,10 @@ def forecast_table(sweeps: pd.DataFrame) -> pd.DataFrame:
     Args:
         sweeps: `Results.sweeps`.
     """
-    if "forecast" not in sweeps:
-        return pd.DataFrame()
-    sets = sweeps[(sweeps["selector"] != INTACT) & sweeps["forecast"].notna()]
+    sets = forecast_sets(sweeps)
     rows: list[dict[str, Any]] = []
+    if sets.empty:
+        return pd.DataFrame()
     for (backbone, seed, objective, data), group in sets.groupby(["backbone", "seed", "objective", "data"], sort=False):
         x, y = group["forecast"].to_numpy(), group["margin_change"].to_numpy()
         if len(group) < FEWEST or not (np.ptp(x) > 0 and np.ptp(y) > 0):
@@ -39,9 +47,9 @@ def forecast_table(sweeps: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_forecast(primary: pd.DataFrame, sweeps: pd.DataFrame) -> pd.DataFrame:
-    """The primary table followed by the rows of `forecast_table`."""
+    """The primary table, empty without a study, followed by the rows of `forecast_table`."""
     frames = [one for one in (primary, forecast_table(sweeps)) if len(one)]
-    return pd.concat(frames, ignore_index=True).reindex(columns=primary.columns) if frames else primary
+    return pd.concat(frames, ignore_index=True).reindex(columns=COLUMNS) if frames else primary
 
 
 def _fit(x: np.ndarray, y: np.ndarray) -> list[dict[str, Any]]:

@@ -11,8 +11,15 @@ from analysis.results.draws import Draws
 from analysis.results.study import Cell, Study
 from tension_lens.constants import ALPHA, PARTS
 from tension_lens.errors import RequestError
-from tension_lens.metrics.paired import holm
-from tension_lens.metrics.primary import Effect, PooledEffect, detectable_effect, pooled_effect, set_effect
+from tension_lens.metrics.primary import (
+    FEW_DRAWS,
+    Effect,
+    PooledEffect,
+    detectable_effect,
+    family_p_values,
+    pooled_effect,
+    set_effect,
+)
 from tension_lens.neurons.conditions import Condition
 
 BOUNDS = {"margin": 0.1, "accuracy": 0.02}
@@ -25,7 +32,7 @@ IDENTITY = ["backbone", "seed", "objective", "data"]
 KEYS = ["backbone", "objective", "data", "set", "ablation", "against", "items", "outcome"]
 COLUMNS = [
     *IDENTITY, "set", "ablation", "neurons", "against", "items", "outcome", "n", "prompts", "draws", "seeds", "change",
-    "expected", "estimate", "low", "high", "per_neuron", "between_sd", "p_value", "p_holm", "family", "detectable",
+    "expected", "estimate", "low", "high", "per_neuron", "between_sd", "p_value", "p_adjusted", "family", "detectable",
     "equivalent", "verdict", "note",
 ]  # fmt: skip
 
@@ -37,18 +44,39 @@ def primary_table(study: Study) -> pd.DataFrame:
     subsets they are; `items`, the objective of the items; `outcome`, `margin` in spreads of the intact model or
     `accuracy` as a fraction; `n`, `prompts`, `draws` (of a mean over seeds the least numbers); `change` of the outcome
     with the set ablated, `expected` with a random set, `estimate` = change − expected with its 95 % interval `low` to
-    `high`, `per_neuron`; `between_sd` between seeds; `p_value`, and `p_holm` corrected over the `family` of tests;
-    `detectable` with 80 % power at the level 0.05 / family, empty where so few random sets cannot reach that level;
+    `high`, `per_neuron`; `between_sd` between seeds; `p_value`, and `p_adjusted` for the `family` of tests, see
+    `family_p_values`; `detectable` with 80 % power at the family's level of 5 %, empty where all draws agree;
     `equivalent`, whether the 90 % interval lies within `BOUNDS`, for accuracy only with at least 149 prompts, so that
-    a change in 2 % of all prompts is seen with a probability of 95 %; `verdict`: `differs` (p_holm below 0.05), else
-    `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not available, or that there are too few
-    random sets for any `p_holm` below 0.05.
+    a change in 2 % of all prompts is seen with a probability of 95 %; `verdict`: `differs` (p_adjusted below 0.05),
+    else `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not available, or that there are too
+    few random sets for any p-value below 0.05.
     """
     found = list(_effects(study))
     rows = [{**about, **_columns(about, effect)} for about, effect in found]
     rows += [{**about, **_columns(about, pooled)} for about, pooled in _over_seeds(found)]
     rows += _unavailable(study)
-    return _judged(pd.DataFrame(rows).reindex(columns=[*COLUMNS, "spread", "inside"]))
+    return _judged(pd.DataFrame(rows).reindex(columns=[*COLUMNS, "spread", "inside", "test"]))
+
+
+def primary_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `primary_table` with an estimate, without forecasts.
+
+    More columns: `replaced`, whether a mean over seeds stands for the model, and `seed_of`, the seeds that a row is of.
+    """
+    if table.empty:
+        return pd.DataFrame(columns=[*COLUMNS, "replaced", "seed_of"]).astype({"replaced": bool})
+    rows = table[table["outcome"].isin(list(BOUNDS)) & table["estimate"].notna()]
+    rows = rows.assign(replaced=_replaced(rows))
+    seeds = rows[rows["seed"].str.isdigit()].groupby(KEYS, sort=False)["seed"].agg(tuple)
+    keys = rows[["seed", *KEYS]].itertuples(index=False, name=None)
+    return rows.assign(seed_of=[seeds[tuple(key)] if seed == ALL_SEEDS else (seed,) for seed, *key in keys])
+
+
+def _replaced(table: pd.DataFrame) -> pd.Series:
+    """Whether a row is of a single model for which a mean over seeds stands."""
+    keys, mean = pd.MultiIndex.from_frame(table[KEYS]), table["seed"] == ALL_SEEDS
+    # A model without a seed is in no mean.
+    return table["seed"].astype(str).str.isdigit() & keys.isin(keys[mean.to_numpy()])
 
 
 def _effects(study: Study) -> Iterator[tuple[dict[str, Any], Effect | RequestError]]:
@@ -135,6 +163,7 @@ def _columns(about: dict[str, Any], effect: Effect | PooledEffect | RequestError
             for name in ("estimate", "low", "high", "p_value", "spread", "prompts", "draws", *more)
         },
         "per_neuron": effect.estimate / about["neurons"],
+        "test": (effect.statistic, effect.reference),
         "inside": not unseen and -bound < effect.equivalence_low and effect.equivalence_high < bound,
     }
 
@@ -153,23 +182,19 @@ def _unavailable(study: Study) -> list[dict[str, Any]]:
 
 def _judged(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the family's correction, the minimum detectable effect and the verdict."""
-    keys, single = list(table[KEYS].itertuples(index=False, name=None)), table["seed"] != ALL_SEEDS
-    pooled = {key for key, of_one in zip(keys, single, strict=True) if not of_one}
-    # A model without a seed is in no mean.
-    replaced = np.array([key in pooled for key in keys]) & single & table["seed"].astype(str).str.isdigit()
-    tested = table["against"].isin(TESTED) & table["p_value"].notna() & ~replaced
-    p_holm = pd.Series(np.nan, index=table.index)
-    p_holm[tested] = holm(table.loc[tested, "p_value"].to_numpy(dtype=np.float64))
-    estimated, family = table["estimate"].notna(), int(tested.sum())
-    # The least p-value is 1/(1 + draws), and Holm's correction multiplies the least of all by the family.
-    needed = round(family / ALPHA)
-    few = tested & (table.loc[tested, "draws"].max() < needed)
-    too_few = f"no corrected p-value of {family} tests can be below {ALPHA} with fewer than {needed} random sets"
-    cases = [~estimated, p_holm < ALPHA, table["inside"].eq(True)]
+    tested = table["against"].isin(TESTED) & table["p_value"].notna() & ~_replaced(table)
+    family = family_p_values(list(table.loc[tested, "test"]))
+    adjusted = pd.Series(np.nan, index=table.index)
+    adjusted[tested] = family.p_values
+    estimated, spread = table["estimate"].notna(), table["spread"].astype(np.float64)
+    few = tested & (family.draws < FEW_DRAWS)
+    too_few = f"no p-value can be below {ALPHA} with fewer than {FEW_DRAWS} draws"
+    cases = [~estimated, adjusted < ALPHA, table["inside"].eq(True)]
     judged = table.assign(
-        p_holm=p_holm,
-        family=np.where(tested, family, np.nan),
-        detectable=table["spread"].astype(np.float64).mask(few) * detectable_effect(1.0, ALPHA / max(family, 1)),
+        p_adjusted=adjusted,
+        family=np.where(tested, int(tested.sum()), np.nan),
+        # Draws that all change nothing, or all the same, do not show how a set that is nothing special varies.
+        detectable=(spread * detectable_effect(family.critical)).where((spread > 0) & ~few),
         equivalent=table["inside"].where(estimated),
         verdict=np.select(cases, [NOT_AVAILABLE, DIFFERS, EQUIVALENT], INCONCLUSIVE),
         note=table["note"].astype(object).mask(few, too_few),

@@ -15,6 +15,7 @@ from analysis.findings.ablation import sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
 from analysis.findings.findings import FEW, findings, render, scope
 from analysis.findings.neurons import baseline_verdicts, depth_verdicts, overlap_verdicts
+from analysis.findings.primary import primary_facts
 from analysis.results.folder import Results
 from analysis.results.study import read_study
 from analysis.tables.study import tables_of
@@ -90,18 +91,6 @@ def test_a_models_accuracy_is_of_the_items_of_its_objective_with_wilsons_interva
 
 
 ABLATED = {(0, "mixed", INTACT): judged(160, 160), (0, "mixed", SHARED): judged(160, 160, lost=60)}
-
-
-def test_ablation_names_the_largest_change_as_exploratory(tmp_path):
-    # 160 of 200 helpful items correct become 100; the harmless ones stay.
-    rows = tables_of(study_of(tmp_path, ABLATED))["conditions"]
-    found = render("ablation", rows=rows)
-    row = rows.iloc[0]
-    require(found.lead, "2 changes", "−30.0 points", interval(row["low"], row["high"]), "exploratory")
-    require(found.detail[-1], "shared", "4 neurons", "mixed", "tiny", "seed 0", "80.0 %", "50.0 %", "200")
-    assert "p =" not in found.lead and "significant" not in " ".join([found.lead, *found.detail])
-    require(render("ablation", rows=rows.iloc[1:]), "1 change of", "+0.0 points")
-    assert render("ablation", rows=NOTHING).detail == []
 
 
 def test_a_sweep_counts_sets_and_those_below_every_random_one():
@@ -278,14 +267,16 @@ def test_every_finding_is_told_in_clean_text(tmp_path):
     study = study_of(tmp_path, {**cells, **ABLATED})
     tables = {**tables_of(study), "gaps": pd.DataFrame({"why": ["x"] * 3})}
     found = findings(results_of(study), tables)
-    ablation = render("ablation", rows=tables["conditions"])
-    for one in (ablation, render("gaps", count=3), render("scope", **scope(results_of(study)))):
+    primary = render("primary", conditions=tables["conditions"], **primary_facts(tables["primary"]))
+    for one in (primary, render("gaps", count=3), render("scope", **scope(results_of(study)))):
         assert one.lead and one.detail and one in found
     text = "\n".join(line for one in found for line in (one.lead, *one.detail))
     assert not any(wrong in text for wrong in ("  ", " .", " ,", " ;", "( ", " )", "{", "nan", "None,"))
 
 
-@pytest.mark.parametrize("name", ["scope", "accuracy", "overlap", "depth", "ablation", "sweep", "retention", "gaps"])
+@pytest.mark.parametrize(
+    "name", ["scope", "accuracy", "overlap", "depth", "primary", "sweep", "forecast", "retention", "gaps"]
+)
 def test_a_template_without_its_facts_is_an_error(name):
     with pytest.raises(UndefinedError):
         render(name)

@@ -13,11 +13,11 @@ from analysis.tables.primary import primary_table
 from tension_lens.artifacts.files import write_json
 from tension_lens.data.comparisons import first_of_each_type
 from tension_lens.errors import RequestError
-from tension_lens.metrics.paired import holm
-from tension_lens.metrics.primary import detectable_effect, pooled_effect, set_effect
+from tension_lens.metrics.primary import family_p_values, pooled_effect, set_effect
 from tension_lens.neurons.conditions import Condition
 
 N, DRAWS = 24, 80
+EACH = [(objective, margin) for objective in ("helpful", "harmless") for margin in (True, False)]
 SUBTASKS = ["helpful-base"] * 8 + ["helpful-online"] * 4 + ["harmless-base"] * 12
 TYPES = np.array([name.partition("-")[0] for name in SUBTASKS])
 PROMPT = np.arange(N) // 2
@@ -77,34 +77,40 @@ def test_rows_are_the_effects_of_each_objective_and_outcome(tmp_path):
         assert row[names].tolist() == pytest.approx([getattr(effect, name) for name in names], abs=1e-6)
         assert (row["n"], row["prompts"], row["draws"], row["neurons"]) == (12, 6, DRAWS, 4)
         assert row["per_neuron"] == pytest.approx(row["estimate"] / 4)
-        assert row["detectable"] == pytest.approx(detectable_effect(effect.spread, 0.05 / 4), rel=1e-4)
+        family = family_p_values(
+            [(one.statistic, one.reference) for one in (effect_of(0, kind, margin=of) for kind, of in EACH)]
+        )
+        assert row["detectable"] == pytest.approx((family.critical + 0.841621) * effect.spread, rel=1e-4)
 
 
 def test_the_family_is_corrected_once_and_what_stands_beside_it_is_not(tmp_path):
     table = primary_table(read_study(study_of(tmp_path, kinds=("layer", "uniform", "activation"))))
     layer = table[table["against"] == "layer"]
-    assert layer["p_holm"].tolist() == holm(layer["p_value"].to_numpy()).tolist()
+    effects = [effect_of(0, objective, margin=margin) for objective, margin in EACH]
+    expected = family_p_values([(one.statistic, one.reference) for one in effects]).p_values
+    assert layer["p_adjusted"].tolist() == expected.tolist()
+    assert (layer["p_adjusted"] >= layer["p_value"]).all()
     assert set(layer["family"]) == {4}
     beside = table[table["against"].isin(["uniform", "activation"])]
     assert len(beside) == 8
     assert beside["p_value"].notna().all()
-    assert beside[["p_holm", "family"]].isna().all(axis=None)
+    assert beside[["p_adjusted", "family"]].isna().all(axis=None)
 
 
 def test_a_true_difference_is_named_and_the_rest_is_not(tmp_path):
     table = primary_table(read_study(study_of(tmp_path))).set_index(["against", "items", "outcome"])["verdict"]
-    assert table["layer", "helpful", "margin"] == "differs"  # 80 draws: p = 1/81, and 4/81 after Holm
+    assert table["layer", "helpful", "margin"] == "differs"
     assert table["layer", "harmless", "margin"] != "differs"
 
 
-def test_too_few_random_sets_for_the_family_are_named(tmp_path):
-    """Of 4 tests the smallest p is multiplied by 4: 4/80 is not below 0.05, and no effect can be found."""
-    conditions = [INTACT, SHARED, *draws_of("layer", draws=79)]
+def test_too_few_random_sets_are_named(tmp_path):
+    """With 19 draws the smallest p-value, 1/20, is not below 0.05, and no effect can be found."""
+    conditions = [INTACT, SHARED, *draws_of("layer", draws=19)]
     cells = {("tiny", 0, "mixed", one): table_of(0, one) for one in conditions}
     row = primary_table(read_study(write_study(tmp_path, cells))).iloc[0]
-    assert (row["p_value"], row["p_holm"], row["verdict"]) == (1 / 80, 4 / 80, "inconclusive")
+    assert (row["p_value"], row["p_adjusted"], row["verdict"]) == (1 / 20, 1 / 20, "inconclusive")
     assert np.isnan(row["detectable"])
-    assert "4 tests can be below 0.05 with fewer than 80 random sets" in row["note"]
+    assert "below 0.05 with fewer than 20 draws" in row["note"]
 
 
 @pytest.mark.parametrize(("rows", "margins", "why"), [([0, 1, 8], None, "two prompts"), (None, 1.0, "no spread")])
@@ -163,7 +169,7 @@ def test_seeds_are_pooled_and_the_mean_stands_for_its_models(tmp_path):
     names = ["estimate", "low", "high", "p_value", "between_sd", "seeds"]
     assert row[names].tolist() == pytest.approx([getattr(expected, name) for name in names], abs=1e-5)
     assert (row["verdict"], row["draws"]) == ("differs", DRAWS)
-    tested = table[table["p_holm"].notna()]
+    tested = table[table["p_adjusted"].notna()]
     assert set(tested["seed"]) == {"all"}
     assert set(tested["family"]) == {4}
     assert (table["seed"] == "1").sum() == 8
@@ -177,7 +183,7 @@ def test_a_model_without_a_seed_is_in_no_mean_and_is_tested_itself(tmp_path):
         for one in conditions
     }
     table = primary_table(read_study(write_study(tmp_path, cells)))
-    tested = table[table["p_holm"].notna()]
+    tested = table[table["p_adjusted"].notna()]
     assert tested["seed"].value_counts().to_dict() == {"unknown": 4, "all": 4}
     assert set(tested["family"]) == {8}
     assert set(table.loc[table["seed"] == "all", "seeds"]) == {2}
@@ -217,7 +223,7 @@ def test_sets_of_one_size_are_compared_without_a_p_value(tmp_path):
     assert row["estimate"] == pytest.approx(difference, abs=1e-5)
     assert row["low"] < row["estimate"] < row["high"]
     assert np.isnan(row["p_value"])
-    assert np.isnan(row["p_holm"])
+    assert np.isnan(row["p_adjusted"])
     assert row["draws"] == 1
 
 
@@ -225,4 +231,4 @@ def test_a_study_without_random_sets_has_an_empty_table_with_columns(tmp_path):
     cells = {("tiny", 0, "mixed", one): table_of(0, one) for one in (INTACT, SHARED)}
     table = primary_table(read_study(write_study(tmp_path, cells)))
     assert table.empty
-    assert "p_holm" in table
+    assert "p_adjusted" in table

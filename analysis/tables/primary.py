@@ -47,9 +47,9 @@ def primary_table(study: Study) -> pd.DataFrame:
     `high`, `per_neuron`; `between_sd` between seeds; `p_value`, and `p_adjusted` for the `family` of tests, see
     `family_p_values`; `detectable` with 80 % power at the family's level of 5 %, empty where all draws agree;
     `equivalent`, whether the 90 % interval lies within `BOUNDS`, for accuracy only with at least 149 prompts, so that
-    a change in 2 % of all prompts is seen with a probability of 95 %; `verdict`: `differs` (p_adjusted below 0.05),
-    else `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not available, or that there are too
-    few random sets for any p-value below 0.05.
+    a change in 2 % of all prompts is seen with a probability of 95 %; `verdict`: `differs` (p_adjusted below 0.05 and
+    an interval without 0), else `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not available,
+    or that there are too few random sets for any p-value below 0.05.
     """
     found = list(_effects(study))
     rows = [{**about, **_columns(about, effect)} for about, effect in found]
@@ -189,7 +189,8 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
     estimated, spread = table["estimate"].notna(), table["spread"].astype(np.float64)
     few = tested & (family.draws < FEW_DRAWS)
     too_few = f"no p-value can be below {ALPHA} with fewer than {FEW_DRAWS} draws"
-    cases = [~estimated, adjusted < ALPHA, table["inside"].eq(True)]
+    beyond = (adjusted < ALPHA) & ((table["low"] > 0) | (table["high"] < 0))
+    cases = [~estimated, beyond, table["inside"].eq(True)]
     judged = table.assign(
         p_adjusted=adjusted,
         family=np.where(tested, int(tested.sum()), np.nan),

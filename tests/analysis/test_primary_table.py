@@ -168,7 +168,10 @@ def test_seeds_are_pooled_and_the_mean_stands_for_its_models(tmp_path):
     expected = pooled_effect([effect_of(seed, "helpful") for seed in (0, 1, 2)])
     names = ["estimate", "low", "high", "p_value", "between_sd", "seeds"]
     assert row[names].tolist() == pytest.approx([getattr(expected, name) for name in names], abs=1e-5)
-    assert (row["verdict"], row["draws"]) == ("differs", DRAWS)
+    # No draw is as extreme, but the interval over three seeds holds 0.
+    assert row["p_adjusted"] < 0.05
+    assert row["low"] < 0 < row["high"]
+    assert (row["verdict"], row["draws"]) == ("inconclusive", DRAWS)
     tested = table[table["p_adjusted"].notna()]
     assert set(tested["seed"]) == {"all"}
     assert set(tested["family"]) == {4}

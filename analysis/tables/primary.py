@@ -45,7 +45,7 @@ def primary_table(study: Study) -> pd.DataFrame:
     `accuracy` as a fraction; `n`, `prompts`, `draws` (of a mean over seeds the least numbers); `change` of the outcome
     with the set ablated, `expected` with a random set, `estimate` = change − expected with its 95 % interval `low` to
     `high`, `per_neuron`; `between_sd` between seeds; `p_value`, and `p_adjusted` for the `family` of tests, see
-    `family_p_values`; `detectable` with 80 % power at the family's level of 5 %, empty where all draws agree;
+    `family_p_values`; `detectable` with 80 % power at the family's level of 5 %, empty where all draws agree or it is above 1;
     `equivalent`, whether the 90 % interval lies within `BOUNDS`, for accuracy only with at least 149 prompts, so that
     a change in 2 % of all prompts is seen with a probability of 95 %; `verdict`: `differs` (p_adjusted below 0.05 and
     an interval without 0), else `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not available,
@@ -187,6 +187,9 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
     adjusted = pd.Series(np.nan, index=table.index)
     adjusted[tested] = family.p_values
     estimated, spread = table["estimate"].notna(), table["spread"].astype(np.float64)
+    detectable = spread * detectable_effect(family.critical)
+    # No accuracy changes by more than 1.
+    sensible = (spread > 0) & ((table["outcome"] != "accuracy") | (detectable <= 1))
     few = tested & (family.draws < FEW_DRAWS)
     too_few = f"no p-value can be below {ALPHA} with fewer than {FEW_DRAWS} draws"
     beyond = (adjusted < ALPHA) & ((table["low"] > 0) | (table["high"] < 0))
@@ -195,7 +198,7 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
         p_adjusted=adjusted,
         family=np.where(tested, int(tested.sum()), np.nan),
         # Draws that all change nothing, or all the same, do not show how a set that is nothing special varies.
-        detectable=(spread * detectable_effect(family.critical)).where((spread > 0) & ~few),
+        detectable=detectable.where(sensible & ~few),
         equivalent=table["inside"].where(estimated),
         verdict=np.select(cases, [NOT_AVAILABLE, DIFFERS, EQUIVALENT], INCONCLUSIVE),
         note=table["note"].astype(object).mask(few, too_few),

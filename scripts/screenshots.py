@@ -13,7 +13,7 @@ from typing import Any
 from tension_lens.cli import command
 from tension_lens.errors import RequestError
 
-PICTURES = {"report.png": (1200, 1300, "partition"), "report-phone.png": (390, 1000, "retention")}
+PICTURES = {"report.png": (1200, 1150, "primary"), "report-phone.png": (390, 1000, "primary")}
 """Width, height, and the section at the top."""
 PATIENCE_S = 60
 

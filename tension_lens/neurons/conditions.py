@@ -73,7 +73,12 @@ class Condition:
 
     def metadata(self) -> dict[str, str]:
         """What an item table's file says of its condition."""
-        return {**self.columns(), "neurons": str(0 if self.neurons is None else len(self.neurons))}
+        seed = self.neurons.origin.get("seed", "") if self.neurons is not None and self.is_control else ""
+        return {
+            **self.columns(),
+            "neurons": str(0 if self.neurons is None else len(self.neurons)),
+            "seed_of_draw": seed,
+        }
 
 
 def intact() -> Condition:

@@ -37,7 +37,9 @@ def test_labels_and_metadata_name_what_is_ablated():
         "control": "layer",
         "draw": "1",
         "neurons": "3",
+        "seed_of_draw": control.origin["seed"],
     }
+    assert len(control.origin["seed"]) == 64
 
 
 def test_controls_are_seeded_by_the_weights_given_or_by_those_of_the_origin():

@@ -45,11 +45,11 @@ def primary_table(study: Study) -> pd.DataFrame:
     `accuracy` as a fraction; `n`, `prompts`, `draws` (of a mean over seeds the least numbers); `change` of the outcome
     with the set ablated, `expected` with a random set, `estimate` = change − expected with its 95 % interval `low` to
     `high`, `per_neuron`; `between_sd` between seeds; `p_value`, and `p_adjusted` for the `family` of tests, see
-    `family_p_values`; `detectable` with 80 % power at the family's level of 5 %, empty where all draws agree or it is above 1;
-    `equivalent`, whether the 90 % interval lies within `BOUNDS`, for accuracy only with at least 149 prompts, so that
-    a change in 2 % of all prompts is seen with a probability of 95 %; `verdict`: `differs` (p_adjusted below 0.05 and
-    an interval without 0), else `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not available,
-    or that there are too few random sets for any p-value below 0.05.
+    `family_p_values`; `detectable` with 80 % power at the family's level of 5 %, empty where all draws agree or it is
+    above 1; `equivalent`, whether the 90 % interval lies within `BOUNDS`, for accuracy only with at least 149 prompts,
+    so that a change in 2 % of all prompts is seen with a probability of 95 %; `verdict`: `differs` (p_adjusted below
+    0.05 and an interval without 0), else `equivalent`, else `inconclusive`, or `not available`; `note`: why it is not
+    available, or that there are too few random sets for any p-value below 0.05.
     """
     found = list(_effects(study))
     rows = [{**about, **_columns(about, effect)} for about, effect in found]

@@ -45,7 +45,7 @@ class Effect:
     variance: float
     """Variance of the bootstrap's estimates."""
     statistic: float
-    """The estimate in standard errors over prompts, of the outcome or of the margins; see `set_effect`."""
+    """The estimate in standard errors over prompts; see `set_effect`."""
     error: float
     """That standard error."""
     reference: Float[np.ndarray, " draw"]
@@ -95,8 +95,11 @@ def set_effect(
     its standard error, and cancels. Noise of items cancels likewise, so that a set that moves rewards more than others,
     in no direction, is not called special (Chung and Romano 2013, on studentized permutation tests).
 
-    An accuracy is divided by the standard error of the margins. Its own does not grow with the finite-population factor
-    but with the root of the number of items that change, so that the factor would not cancel.
+    The standard error of an accuracy grows with the root of the number of items that change, not with the
+    finite-population factor. That would do if items changed in no common direction; where ablations shift all margins,
+    the factor would not cancel. So the error of an accuracy is √(own² + b · (m / m̄)²): its own standard error, and
+    the variance b of the draws' accuracies beyond their own errors (0 if there is none), which grows with the standard
+    error m of the margins, m̄ being the root mean square of the draws'.
 
     Args:
         intact: outcome of every item under the intact model.
@@ -119,7 +122,16 @@ def set_effect(
     unit = float(intact.std(ddof=1)) if in_spreads else 1.0
     expected = drawn.mean(axis=0)
     differences = _differences(ablated, drawn)
-    statistics, errors = _studentized(differences, differences if margins is None else _differences(*margins), groups)
+    errors = _errors(differences, groups)
+    if margins is not None:
+        size = _errors(_differences(*margins), groups)
+        between = differences[1:].mean(axis=1).var() - (errors[1:] ** 2).mean() if draws > 1 else 0.0
+        relative = size**2 / max((size[1:] ** 2).mean() if draws > 1 else 0.0, np.finfo(np.float64).tiny)
+        errors = np.sqrt(errors**2 + max(between, 0.0) * relative)
+    # Differences of rounding size are none. The floor also bounds the statistic of differences that are all equal.
+    floor = np.finfo(np.float32).eps * np.abs(differences).max(axis=1)
+    means = differences.mean(axis=1)
+    statistics = np.divide(means, np.maximum(errors, floor), out=np.zeros_like(means), where=floor > 0)
     changes = np.array([ablated - intact, expected - intact]).mean(axis=1) / unit
     estimates = _bootstrap(intact, ablated, drawn, groups, in_spreads)
     tails = (1 - CONFIDENCE) / 2
@@ -155,17 +167,12 @@ def _differences(
     return np.concatenate([(ablated - expected)[None], others])
 
 
-def _studentized(
-    differences: Float[np.ndarray, "row item"], by: Float[np.ndarray, "row item"], groups: Int[np.ndarray, " item"]
-) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
-    """Mean of each row over the standard error of `by` clustered by group, and that error; 0 where all of `by` is 0."""
-    means = differences.mean(axis=1)
-    sums = _sums(by - by.mean(axis=1)[:, None], groups)
+def _errors(differences: Float[np.ndarray, "row item"], groups: Int[np.ndarray, " item"]) -> Float[np.ndarray, " row"]:
+    """The standard error of each row's mean, clustered by group."""
+    sums = _sums(differences - differences.mean(axis=1)[:, None], groups)
     count = sums.shape[1]
-    errors = np.sqrt(count / (count - 1) * (sums**2).sum(axis=1)) / by.shape[1]
-    # Differences of rounding size are none. The floor also bounds the statistic of differences that are all equal.
-    floor = np.finfo(np.float32).eps * np.abs(by).max(axis=1)
-    return np.divide(means, np.maximum(errors, floor), out=np.zeros_like(means), where=floor > 0), errors
+    errors: Float[np.ndarray, " row"] = np.sqrt(count / (count - 1) * (sums**2).sum(axis=1)) / differences.shape[1]
+    return errors
 
 
 def _sums(values: Float[np.ndarray, "row item"], groups: Int[np.ndarray, " item"]) -> Float[np.ndarray, "row group"]:

@@ -135,15 +135,42 @@ def test_a_random_set_from_outside_of_which_its_draws_are_drawn_is_not_special()
     assert max(map(sum, found.values())) <= binom.ppf(0.999, 100, 0.05)
 
 
-def test_accuracy_is_divided_by_the_standard_error_of_the_margins():
+def test_an_accuracy_is_divided_by_its_own_error_where_draws_vary_no_more_than_that():
     right = [(one > 2.5).astype(np.float64) for one in (INTACT, ABLATED, DRAWN)]
     found = set_effect(*right, np.arange(4), in_spreads=False, margins=(ABLATED, DRAWN))
-    margin = set_effect(INTACT, ABLATED, DRAWN, np.arange(4), in_spreads=False)
-    # Right are 0, 1, 0, 1 with the set ablated; with the first draw as many, with the second one item fewer.
-    assert (found.error, found.estimate) == (margin.error, 1 / 8)
-    assert found.statistic == pytest.approx(1 / 8 / margin.error)
-    # The first draw minus the other: margins 0, 1, 0, -1.
-    assert found.reference == pytest.approx(np.array([1, -1]) / 4 / (np.sqrt(4 / 3 * 2) / 4))
+    # Right are 0, 1, 0, 1 with the set ablated; with the first draw as many, with the second one item fewer. The set
+    # minus the mean draw is 0, .5, 0, 0, the first draw minus the other 0, 1, 0, 0, with errors .125 and .25.
+    assert (found.estimate, found.error, found.statistic) == (1 / 8, pytest.approx(1 / 8), pytest.approx(1))
+    assert found.reference == pytest.approx([1, -1])
+
+
+def test_the_error_of_an_accuracy_grows_with_the_margins_where_draws_vary_by_more():
+    random = np.random.default_rng(2)
+    intact = random.normal(size=30)
+    drawn = intact + random.normal(size=(20, 1)) + random.normal(size=(20, 30)) * 0.2
+    ablated = intact + 1 + random.normal(size=30) * 0.9
+
+    def against_others(values, one):
+        others = [values[1 + other] for other in range(20) if other != one - 1]
+        return values[one] - np.mean(others, axis=0)
+
+    def error(values):
+        return values.std(ddof=1) / np.sqrt(len(values))
+
+    rows = [np.concatenate([one[None], others]) for one, others in ((ablated, drawn), (ablated > 0, drawn > 0))]
+    margins, rights = ([against_others(values * 1.0, one) for one in range(21)] for values in rows)
+    own, size = (np.array([error(one) for one in values]) for values in (rights, margins))
+    between = np.var([one.mean() for one in rights[1:]]) - np.mean(own[1:] ** 2)
+    errors = np.sqrt(own**2 + between * size**2 / np.mean(size[1:] ** 2))
+    found = set_effect(
+        *((one > 0) * 1.0 for one in (intact, ablated, drawn)),
+        np.arange(30),
+        in_spreads=False,
+        margins=(ablated, drawn),
+    )
+    assert between > 0.01
+    assert found.error == pytest.approx(errors[0])
+    assert found.reference == pytest.approx([one.mean() / e for one, e in zip(rights[1:], errors[1:], strict=True)])
 
 
 def test_the_detectable_effect_is_found_with_its_power():

@@ -96,10 +96,10 @@ def set_effect(
     in no direction, is not called special (Chung and Romano 2013, on studentized permutation tests).
 
     The standard error of an accuracy grows with the root of the number of items that change, not with the
-    finite-population factor. That would do if items changed in no common direction; where ablations shift all margins,
-    the factor would not cancel. So the error of an accuracy is √(own² + b · (m / m̄)²): its own standard error, and
-    the variance b of the draws' accuracies beyond their own errors (0 if there is none), which grows with the standard
-    error m of the margins, m̄ being the root mean square of the draws'.
+    finite-population factor. That is right where items change in no common direction; where ablations shift all margins
+    the factor would not cancel. So the error of an accuracy is √((1 − w) · own² + w · V · (m / m̄)²): V is the variance
+    of the draws' accuracies, w the share of it that items have in common (V less the sum of the items' own variances),
+    own the accuracy's standard error, m that of the margins, and m̄ the root mean square of m over draws.
 
     Args:
         intact: outcome of every item under the intact model.
@@ -123,11 +123,8 @@ def set_effect(
     expected = drawn.mean(axis=0)
     differences = _differences(ablated, drawn)
     errors = _errors(differences, groups)
-    if margins is not None:
-        size = _errors(_differences(*margins), groups)
-        between = differences[1:].mean(axis=1).var() - (errors[1:] ** 2).mean() if draws > 1 else 0.0
-        relative = size**2 / max((size[1:] ** 2).mean() if draws > 1 else 0.0, np.finfo(np.float64).tiny)
-        errors = np.sqrt(errors**2 + max(between, 0.0) * relative)
+    if margins is not None and draws > 1:
+        errors = _accuracy_errors(differences, errors, _errors(_differences(*margins), groups), groups)
     # Differences of rounding size are none. The floor also bounds the statistic of differences that are all equal.
     floor = np.finfo(np.float32).eps * np.abs(differences).max(axis=1)
     means = differences.mean(axis=1)
@@ -172,6 +169,23 @@ def _errors(differences: Float[np.ndarray, "row item"], groups: Int[np.ndarray, 
     sums = _sums(differences - differences.mean(axis=1)[:, None], groups)
     count = sums.shape[1]
     errors: Float[np.ndarray, " row"] = np.sqrt(count / (count - 1) * (sums**2).sum(axis=1)) / differences.shape[1]
+    return errors
+
+
+def _accuracy_errors(
+    differences: Float[np.ndarray, "row item"],
+    own: Float[np.ndarray, " row"],
+    size: Float[np.ndarray, " row"],
+    groups: Int[np.ndarray, " item"],
+) -> Float[np.ndarray, " row"]:
+    """The error of each row's accuracy as `set_effect` says; `size` are the standard errors of the margins."""
+    drawn = differences[1:]
+    variance, mean_size = drawn.mean(axis=1).var(), (size[1:] ** 2).mean()
+    if not (variance > 0 and mean_size > 0):
+        return own
+    alone = _sums(drawn, groups).var(axis=0).sum() / drawn.shape[1] ** 2
+    common = max(1 - alone / variance, 0.0)
+    errors: Float[np.ndarray, " row"] = np.sqrt((1 - common) * own**2 + common * variance * size**2 / mean_size)
     return errors
 
 

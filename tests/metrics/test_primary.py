@@ -160,15 +160,16 @@ def test_the_error_of_an_accuracy_grows_with_the_margins_where_draws_vary_by_mor
     rows = [np.concatenate([one[None], others]) for one, others in ((ablated, drawn), (ablated > 0, drawn > 0))]
     margins, rights = ([against_others(values * 1.0, one) for one in range(21)] for values in rows)
     own, size = (np.array([error(one) for one in values]) for values in (rights, margins))
-    between = np.var([one.mean() for one in rights[1:]]) - np.mean(own[1:] ** 2)
-    errors = np.sqrt(own**2 + between * size**2 / np.mean(size[1:] ** 2))
+    variance = np.var([one.mean() for one in rights[1:]])
+    common = 1 - np.var(rights[1:], axis=0).sum() / 30**2 / variance
+    errors = np.sqrt((1 - common) * own**2 + common * variance * size**2 / np.mean(size[1:] ** 2))
     found = set_effect(
         *((one > 0) * 1.0 for one in (intact, ablated, drawn)),
         np.arange(30),
         in_spreads=False,
         margins=(ablated, drawn),
     )
-    assert between > 0.01
+    assert 0.5 < common < 1
     assert found.error == pytest.approx(errors[0])
     assert found.reference == pytest.approx([one.mean() / e for one, e in zip(rights[1:], errors[1:], strict=True)])
 

@@ -11,15 +11,8 @@ from analysis.results.draws import Draws
 from analysis.results.study import Cell, Study
 from tension_lens.constants import ALPHA, PARTS
 from tension_lens.errors import RequestError
-from tension_lens.metrics.primary import (
-    FEW_DRAWS,
-    Effect,
-    PooledEffect,
-    detectable_effect,
-    family_p_values,
-    pooled_effect,
-    set_effect,
-)
+from tension_lens.metrics.family import detectable_effect, family_p_values
+from tension_lens.metrics.primary import FEW_DRAWS, Effect, PooledEffect, pooled_effect, set_effect
 from tension_lens.neurons.conditions import Condition
 
 BOUNDS = {"margin": 0.1, "accuracy": 0.02}

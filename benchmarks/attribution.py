@@ -40,7 +40,7 @@ def run(config: AttributionConfig) -> dict[str, Any]:
     Raises:
         RequestError: if the input is invalid, or there are fewer neurons than asked for.
     """
-    model, data = config.open("drop")
+    model, data = config.open()
     shape, total = (model.n_layers, model.d_mlp), model.n_layers * model.d_mlp
     if not 2 <= config.neurons <= total:
         raise RequestError(f"--neurons must be 2 to {total}, found {config.neurons}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from tension_lens.constants import ALPHA, CONFIDENCE
 from tension_lens.errors import RequestError
@@ -219,14 +219,14 @@ def _bootstrap(
     return scaled
 
 
-@lru_cache(maxsize=4)
-def _resamples(count: int, members: str) -> Float[np.ndarray, "member resample"]:
+@lru_cache(maxsize=64)
+def _resamples(count: int, members: str) -> UInt8[np.ndarray, "member resample"]:
     """How often each of some members is in each resample; the same resamples for every set on the same items.
 
     Those of prompts and those of draws are independent, also where there are as many draws as prompts.
     """
     random = np.random.default_rng([count, *members.encode()])
-    return random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).T.astype(np.float64)
+    return random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).T.astype(np.uint8)
 
 
 def randomization_p(statistic: float, reference: Float[np.ndarray, " draw"]) -> float:

@@ -94,12 +94,14 @@ def draw_weights(model: HookedRewardModel, random: np.random.Generator, equal: b
 def draw_texts(count: int, random: np.random.Generator, differ: bool) -> Dataset:
     """Pairs of random texts; if they `differ`, chosen ones have the first half of the letters, rejected the second."""
     half = len(WORDS) // 2
-    sides = (WORDS[:half], WORDS[half:]) if differ else (WORDS, WORDS)
+    chosen, rejected = (WORDS[:half], WORDS[half:]) if differ else (WORDS, WORDS)
 
     def text(words: tuple[str, ...]) -> tuple[str]:
         return (" ".join(random.choice(words, random.integers(*LENGTHS))),)
 
-    return Dataset(tuple(Comparison("", *map(text, sides), "random", "unknown", f"{n}") for n in range(count)))
+    return Dataset(
+        tuple(Comparison("", text(chosen), text(rejected), "random", "unknown", f"{n}") for n in range(count))
+    )
 
 
 def most_active(model: HookedRewardModel, data: Dataset, random: np.random.Generator) -> NeuronSet:

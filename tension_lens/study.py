@@ -281,18 +281,20 @@ def _evaluate(
     parts = {"sets": (data, [one for one in conditions if not one.is_control])}
     parts["random sets"] = (drawn_on, [one for one in conditions if one.is_control])
     cost: dict[str, dict[str, Any]] = {}
-    for what, (texts, run) in parts.items():
+    for what, (texts, chosen) in parts.items():
         started, label = time.perf_counter(), f"{identity['objective']} on {folder.name}, {what}"
-        tables = evaluate_conditions(model, texts, run, token_budget=config.token_budget, what=label) if run else {}
+        tables = (
+            evaluate_conditions(model, texts, chosen, token_budget=config.token_budget, what=label) if chosen else {}
+        )
         seconds = time.perf_counter() - started
-        cost[what] = {"conditions": len(run), "items": texts.counts["kept"], "seconds": round(seconds, 2)}
+        cost[what] = {"conditions": len(chosen), "items": texts.counts["kept"], "seconds": round(seconds, 2)}
         for condition, items in tables.items():
             about = {**identity, "data": dataset.spec, **condition.metadata(), **hashes}
             about["draw_items"] = str(config.draw_items or "") if condition.is_control else ""
             items.save(paths[condition], about)
     given = {**plain(config), "model": model.name, "data": spec, "dtype": "float32"}
     results = {"missing": list(dataset.missing), **left_out, "cost": cost}
-    tokens = sum(texts.n_tokens * len(run) for texts, run in parts.values())
+    tokens = sum(texts.n_tokens * len(chosen) for texts, chosen in parts.values())
     more: dict[str, Any] = {"passes": tokens / data.n_tokens, "resolved": asked, "results": results}
     spent = sum(one["seconds"] for one in cost.values())
     record_run(folder / RUN_FILE, "tension_lens.study", given, model, data, seconds=spent, **more)

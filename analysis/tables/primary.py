@@ -48,7 +48,7 @@ def primary_table(study: Study) -> pd.DataFrame:
     rows = [{**about, **_columns(about, effect)} for about, effect in found]
     rows += [{**about, **_columns(about, pooled)} for about, pooled in _over_seeds(found)]
     rows += _unavailable(study)
-    return _judged(pd.DataFrame(rows).reindex(columns=[*COLUMNS, "spread", "inside", "test"]))
+    return _judged(pd.DataFrame(rows).reindex(columns=[*COLUMNS, "null_sd", "inside", "test"]))
 
 
 def primary_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def _over_seeds(
 
 
 def _columns(about: dict[str, Any], effect: Effect | PooledEffect | RequestError) -> dict[str, Any]:
-    """An effect as columns, with `spread` and whether it is `inside` its bound, for the verdict."""
+    """An effect as columns, with `null_sd`, the `test` and whether it is `inside` its bound, for the verdict."""
     if isinstance(effect, RequestError):
         return {"note": str(effect)}
     pooled = isinstance(effect, PooledEffect)
@@ -153,7 +153,7 @@ def _columns(about: dict[str, Any], effect: Effect | PooledEffect | RequestError
     return {
         **{
             name: getattr(effect, name)
-            for name in ("estimate", "low", "high", "p_value", "spread", "prompts", "draws", *more)
+            for name in ("estimate", "low", "high", "p_value", "null_sd", "prompts", "draws", *more)
         },
         "per_neuron": effect.estimate / about["neurons"],
         "test": (effect.statistic, effect.reference),
@@ -179,10 +179,10 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
     family = family_p_values(list(table.loc[tested, "test"]))
     adjusted = pd.Series(np.nan, index=table.index)
     adjusted[tested] = family.p_values
-    estimated, spread = table["estimate"].notna(), table["spread"].astype(np.float64)
-    detectable = spread * detectable_effect(family.critical)
+    estimated, null_sd = table["estimate"].notna(), table["null_sd"].astype(np.float64)
+    detectable = null_sd * detectable_effect(family.critical)
     # No accuracy changes by more than 1.
-    sensible = (spread > 0) & ((table["outcome"] != "accuracy") | (detectable <= 1))
+    sensible = (null_sd > 0) & ((table["outcome"] != "accuracy") | (detectable <= 1))
     few = tested & (family.draws < FEW_DRAWS)
     too_few = f"no p-value can be below {ALPHA} with fewer than {FEW_DRAWS} draws"
     beyond = (adjusted < ALPHA) & ((table["low"] > 0) | (table["high"] < 0))

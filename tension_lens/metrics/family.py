@@ -51,7 +51,7 @@ def family_p_values(tests: Sequence[tuple[float, Float[np.ndarray, " _"]]]) -> F
 
 
 def detectable_effect(critical: float) -> float:
-    """Critical + z(`POWER`): the minimum detectable effect of a test, in spreads of its estimate."""
+    """The minimum detectable effect of a test, critical + z(`POWER`), in null standard deviations of its estimate."""
     from scipy.stats import norm
 
     return float(critical + norm.ppf(POWER))

@@ -57,21 +57,21 @@ class Effect:
     draws: int
 
     @property
-    def spread(self) -> float:
+    def null_sd(self) -> float:
         """Standard deviation of the estimate if the set is nothing special: error · √mean(reference²)."""
         return float(self.error * np.sqrt((self.reference**2).mean())) if len(self.reference) else float("nan")
 
     def detectable(self) -> float:
-        """Minimum detectable effect: (z(0.975) + z(0.8)) · spread is found with a power of 80 % at the 5 % level."""
+        """Minimum detectable effect: (z(0.975) + z(0.8)) · null_sd is found with a power of 80 % at the 5 % level."""
         from scipy.stats import norm
 
-        return self.spread * detectable_effect(float(norm.ppf(1 - ALPHA / 2)))
+        return self.null_sd * detectable_effect(float(norm.ppf(1 - ALPHA / 2)))
 
     def power(self, effect: float) -> float:
-        """Φ(effect/spread − z(0.975)): the chance that the test finds an effect of this size at the 5 % level."""
+        """Φ(effect/null_sd − z(0.975)): the chance that the test finds an effect of this size at the 5 % level."""
         from scipy.stats import norm
 
-        return float(norm.cdf(effect / self.spread - norm.ppf(1 - ALPHA / 2)))
+        return float(norm.cdf(effect / self.null_sd - norm.ppf(1 - ALPHA / 2)))
 
 
 def set_effect(
@@ -219,7 +219,7 @@ def _bootstrap(
     return scaled
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _resamples(count: int, members: str) -> UInt8[np.ndarray, "member resample"]:
     """How often each of some members is in each resample; the same resamples for every set on the same items.
 
@@ -260,7 +260,7 @@ class PooledEffect:
     """Its draws: the mean over models of draw 1, of draw 2, …"""
     p_value: float
     """`randomization_p` of the statistic."""
-    spread: float
+    null_sd: float
     """Standard deviation of the mean if no set is special."""
     prompts: int
     """Prompts of each model: the least number over models."""
@@ -301,7 +301,7 @@ def pooled_effect(effects: Sequence[Effect]) -> PooledEffect:
         statistic=statistic,
         reference=reference,
         p_value=randomization_p(statistic, reference),
-        spread=float(np.sqrt(np.mean([one.spread**2 for one in effects]) / len(effects))),
+        null_sd=float(np.sqrt(np.mean([one.null_sd**2 for one in effects]) / len(effects))),
         prompts=min(one.prompts for one in effects),
         draws=min(one.draws for one in effects),
         seeds=len(effects),

@@ -81,7 +81,7 @@ def test_rows_are_the_effects_of_each_objective_and_outcome(tmp_path):
         family = family_p_values(
             [(one.statistic, one.reference) for one in (effect_of(0, kind, margin=of) for kind, of in EACH)]
         )
-        assert row["detectable"] == pytest.approx((family.critical + 0.841621) * effect.spread, rel=1e-4)
+        assert row["detectable"] == pytest.approx((family.critical + 0.841621) * effect.null_sd, rel=1e-4)
 
 
 def test_the_family_is_corrected_once_and_what_stands_beside_it_is_not(tmp_path):

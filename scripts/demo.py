@@ -16,8 +16,9 @@ import pandas as pd
 
 from analysis import depth
 from analysis.report import __main__ as report
+from analysis.results.cells import Cell
 from analysis.results.folder import tables_of_models
-from analysis.results.study import Cell, read_study
+from analysis.results.study import read_study
 from analysis.tables.depth import depth_table
 from analysis.tables.forecast import forecast_table
 from analysis.tables.overlap_baselines import PAIR, overlap_baseline_table

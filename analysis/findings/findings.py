@@ -14,9 +14,10 @@ from analysis.findings.ablation import sweep_summary
 from analysis.findings.accuracy import against_chance, own_accuracies, retention_verdicts
 from analysis.findings.neurons import baseline_verdicts, depth_verdicts, overlap_verdicts
 from analysis.findings.primary import forecast_facts, primary_facts
+from analysis.results.cells import IDENTITY
 from analysis.results.folder import Results
 from analysis.results.scores import STRICT
-from analysis.results.study import IDENTITY, Study
+from analysis.results.study import Study
 from analysis.wording import environment
 from tension_lens.constants import ALPHA, BASELINE
 

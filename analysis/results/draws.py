@@ -1,61 +1,17 @@
-"""The random sets of a study: what the items of one data spec gave with each of them ablated."""
+"""Read the random sets of a study."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Int
 
+from analysis.results.cells import Draws, Items
 from tension_lens.data.comparisons import first_of_each_type
 from tension_lens.errors import RequestError
 from tension_lens.metrics.benchmark_rules import item_credit
 from tension_lens.metrics.item_table import ItemTable
 from tension_lens.metrics.pairs import pair_margins, pairs_won
 from tension_lens.neurons.conditions import Condition
-
-
-@dataclass(frozen=True)
-class Items:
-    """The items of one data spec, the same for every model and condition."""
-
-    item: Shaped[np.ndarray, " item"]
-    subtask: Shaped[np.ndarray, " item"]
-    task_type: Shaped[np.ndarray, " item"]
-    prompt: Shaped[np.ndarray, " item"]
-    """Key of each item's prompt."""
-    sha256: str
-
-    def at(self, rows: Int[np.ndarray, " row"]) -> "Items":
-        """The items of these rows."""
-        parts = {name: getattr(self, name)[rows] for name in ("item", "subtask", "task_type", "prompt")}
-        return Items(**parts, sha256=self.sha256)
-
-
-@dataclass(frozen=True, eq=False)
-class Draws:
-    """The random sets of one kind that belong to one set, in one model on one data spec."""
-
-    backbone: str
-    seed: str
-    objective: str
-    data: str
-    condition: Condition
-    """The control without its draw: its set, ablation and kind."""
-    neurons: int
-    """Size of the set, and of every random set."""
-    rows: Int[np.ndarray, " row"]
-    """The rows of the data's items that were run."""
-    right: Bool[np.ndarray, "draw row pair"]
-    """Which pairs are judged correctly, as in `Cell`."""
-    margin: Float[np.ndarray, "draw row pair"]
-    """Margins of the pairs, float32."""
-    credit: Float[np.ndarray, "draw row"]
-    """Credit by the benchmark's rule."""
-
-    @property
-    def model(self) -> tuple[str, str, str]:
-        """Backbone, seed, objective."""
-        return self.backbone, self.seed, self.objective
 
 
 def draws_of(tables: Mapping[Condition, ItemTable], items: Items) -> list[Draws]:

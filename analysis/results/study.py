@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
 
-from analysis.results.draws import Draws, Items, draws_of
+from analysis.results.cells import ABOUT_SET, IDENTITY, Cell, Draws, Items
+from analysis.results.draws import draws_of
 from analysis.results.gaps import missing_cells
 from analysis.results.scores import score_rows
 from tension_lens.artifacts.layout import RUN_FILE, StudyFolder
@@ -25,44 +25,11 @@ from tension_lens.metrics.item_table import ItemTable, read_metadata
 from tension_lens.metrics.pairs import pair_margins, pairs_won
 from tension_lens.neurons.conditions import Condition
 
-IDENTITY = ("backbone", "seed", "objective")
 ABOUT = ("condition", "set", "ablation", "control", "draw", "neurons")
-ABOUT_SET = ("condition", "set", "ablation", "neurons")
-"""What identifies a condition that is no control."""
 Group = tuple[str, str, str, str]
 """Backbone, seed, objective, data."""
 CellKey = tuple[str, str, str, str, Condition]
 """Backbone, seed, objective, data, condition."""
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """One model under one condition on one data spec."""
-
-    backbone: str
-    seed: str
-    objective: str
-    data: str
-    condition: Condition
-    neurons: int
-    """Number of ablated neurons."""
-    right: Bool[np.ndarray, "item pair"]
-    """Which pairs are judged correctly, see `pairs_won`."""
-    margin: Float[np.ndarray, "item pair"]
-    """Margins of the pairs in units of reward, float32."""
-    credit: Float[np.ndarray, " item"]
-    """Credit by the benchmark's rule, see `item_credit`."""
-
-    @property
-    def model(self) -> tuple[str, str, str]:
-        """Backbone, seed, objective."""
-        return self.backbone, self.seed, self.objective
-
-    def labels(self) -> dict[str, Any]:
-        """The first columns of a row about this cell: the model, the data and the condition."""
-        model = {name: getattr(self, name) for name in (*IDENTITY, "data")}
-        about = {**self.condition.columns(), "neurons": self.neurons}
-        return {**model, **{name: about[name] for name in ABOUT_SET}}
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.results.study import Cell, Study
+from analysis.results.cells import Cell
+from analysis.results.study import Study
 from tension_lens.constants import CONTROLS
 from tension_lens.metrics.distributions import AcrossSeeds
 from tension_lens.metrics.paired import PairedCounts, count_pairs, paired_tests

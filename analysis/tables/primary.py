@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from analysis.results.draws import Draws
-from analysis.results.study import Cell, Study
+from analysis.results.cells import Cell, Draws
+from analysis.results.study import Study
 from tension_lens.constants import ALPHA, PARTS
 from tension_lens.errors import RequestError
 from tension_lens.metrics.family import detectable_effect, family_p_values

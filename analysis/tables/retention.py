@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from analysis.results.study import Cell, Study
+from analysis.results.cells import Cell
+from analysis.results.study import Study
 from tension_lens.constants import INTACT
 from tension_lens.metrics.pairs import item_credits
 from tension_lens.metrics.retention import retained_margins, retention
